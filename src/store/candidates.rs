@@ -251,7 +251,7 @@ impl Needs {
         match self {
             Needs::Hash(hash) => vec![(*hash, false)],
             Needs::Loose(gram) => vec![(gram.hash, true)],
-            Needs::Number(Number::Behind(hash) | Number::Word(hash, _)) => vec![(*hash, false)],
+            Needs::Number(Number::Behind(hash) | Number::Word(hash) | Number::Near(hash)) => vec![(*hash, false)],
             Needs::All(parts) => {
                 parts.iter().map(Needs::first_hashes).find(|some| !some.is_empty()).unwrap_or_default()
             }

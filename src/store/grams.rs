@@ -26,8 +26,10 @@ const REMEMBERED_PIECES: usize = 2048;
 const LONG_TEXT: usize = 24;
 /// Shorter strings are no random identifiers.
 const MIN_RANDOM: usize = 16;
-/// So many characters of a piece can share a substring with the piece before or behind it.
+/// So many of the last characters of a piece can share a substring with the piece behind it.
 const REACH: usize = 3;
+/// So many of its first characters can be in one with the piece before it: a number of that many digits.
+const HEAD: usize = 4;
 
 /// Begin the keys of remembered strings that no member's own hashes are made of.
 const NESTED: u64 = 1;
@@ -55,7 +57,7 @@ impl Hashes {
 
     pub fn has_number(&self, number: Number) -> bool {
         match number {
-            Number::Behind(hash) | Number::Word(hash, _) => self.exact.contains(hash),
+            Number::Behind(hash) | Number::Word(hash) | Number::Near(hash) => self.exact.contains(hash),
             Number::Run(number) => self.runs.contains(number),
         }
     }
@@ -115,7 +117,7 @@ pub struct GramSet {
 struct Piece {
     key: (u64, u64),
     /// Its first and its last characters, folded.
-    head: [u32; REACH],
+    head: [u32; HEAD],
     tail: [u32; REACH],
 }
 
@@ -265,13 +267,15 @@ impl GramSet {
             if start > 0 {
                 before.extend_from_slice(&known.head);
                 self.exact.add_windows(before);
+                // The number is known, what stands before it may be new.
+                self.numbers.add(before, &mut self.exact);
                 before.clear();
             }
             before.extend_from_slice(&known.tail);
             return;
         }
         fold_json(piece, before);
-        if before.len() - start >= 2 * REACH
+        if before.len() - start >= HEAD + REACH
             && let (Some(head), Some(tail)) = (before[start..].first_chunk(), before.last_chunk())
         {
             self.pieces[slot] = Piece { key, head: *head, tail: *tail };
@@ -524,6 +528,24 @@ mod tests {
         add(&mut set, r#"{"code":"other"}"#);
         let second = set.take();
         assert!(!has(&second, &grams_of("first")) && has(&second, &grams_of("other")));
+    }
+
+    #[test]
+    fn a_number_is_found_behind_each_word_though_a_piece_that_begins_with_it_was_there_before() {
+        for (number, behind) in
+            [("1234", ", short\n more of the text"), ("123456789012", " and then much more of the text")]
+        {
+            let texts = ["random_state=", "some_other_word_", "yet_another (", "the_last_of_all:"]
+                .map(|word| format!("{word}{number}{behind}"));
+            let lines = texts.each_ref().map(|text| serde_json::json!({ "code": text }).to_string());
+            let set = set_of(&lines.each_ref().map(String::as_str));
+            for text in &texts {
+                for (from, to) in (0..text.len()).flat_map(|from| (from + 3..=text.len()).map(move |to| (from, to))) {
+                    let part = &text[from..to];
+                    assert!(numbers_of(part).into_iter().all(|number| set.has_number(number)), "{part:?} of {text:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -36,14 +36,15 @@ pub const MAGIC: [u8; 8] = *b"WEIRprt1";
 /// is looked into. Packed columns have runs from format 3 on. Sums by user and by type are sections of their own from
 /// format 4 on. Format 5 has substrings of random identifiers for larger units, where a program of format 4 would find none.
 /// Format 6 has numbers behind characters among all other hashes, and lists of chunks in fewer bits; [`Section::PageSums`]
-/// came later.
-pub const VERSION: u32 = 6;
+/// came later. Format 7 has hashes of shorter numbers with what stands before them, too; in earlier parts some numbers lack
+/// theirs, so that these are not looked at any more.
+pub const VERSION: u32 = 7;
 /// The first format whose postings are read, and whose text dictionary is compressed.
 pub const VERSION_OF_POSTINGS: u32 = 2;
 /// The first format with [`Section::ValueSums`].
 pub const VERSION_OF_VALUE_SUMS: u32 = 4;
-/// The first format whose postings have numbers behind characters.
-pub const VERSION_OF_EXACT_NUMBERS: u32 = 6;
+/// The first format whose postings have all numbers behind characters, those of two or three digits as well.
+pub const VERSION_OF_NUMBERS: u32 = 7;
 /// The column under which postings of random identifiers stand, and the chunks of one unit of theirs.
 pub const LOOSE: (usize, usize) = (2, 8);
 /// The same in older parts.
@@ -90,7 +91,7 @@ pub enum Section {
     Summary = 26,
     /// Counts and sums by the values of one member: column 0 those by user, column 1 those by type.
     ValueSums = 27,
-    /// Numbers behind characters, for each chunk; of format 4. 28 and 29 were the same in fewer bits.
+    /// Numbers behind characters, for each chunk; of format 4, and not read any more. 28 and 29 were the same in fewer bits.
     NumberIndex = 30,
     NumberLists = 31,
     /// The greatest durations of the values that [`Section::ValueSums`] has sums of, by the same columns; older parts of
@@ -98,7 +99,7 @@ pub enum Section {
     ValueTops = 32,
     /// The greatest durations of each status, each with its chunk; the same holds.
     ChunkTops = 33,
-    /// Numbers behind characters and words, for each chunk; of format 5.
+    /// Numbers behind characters and words, for each chunk; of format 5, and not read any more.
     WordNumberIndex = 34,
     WordNumberLists = 35,
     /// Parts of long numbers, for each chunk; from format 5 on.

@@ -1,10 +1,11 @@
 //! Which chunks may have a number: digits with what stands around them.
 //!
 //! Of the substrings of four characters that `order-4242` has, each is somewhere in most chunks that have orders at all. The
-//! five of `-4242` together are in few of them, and so are the six of `er-424`: both have hashes among those of all other
-//! substrings. A text of five digits and more is looked for by all five that stand together in it. These are kept for each
+//! five of `-4242`, of `r-424` or of `er-42` together are in few of them, and so are the six of `er-424`: all these have
+//! hashes among those of all other substrings, so that one that shares its hash with something else is told by another. A
+//! text of five digits and more is looked for by all five that stand together in it. These are kept for each
 //! chunk, in a few bits each: as hashes of a range that is 16 times as large as their number in the chunk, so that one in as
-//! many of all others is taken for one of them. Before format 6 all numbers were.
+//! many of all others is taken for one of them.
 
 use super::chunks::ChunkSet;
 use super::hash_list::{HASH_BITS, HashBits};
@@ -15,6 +16,10 @@ const DIGITS: usize = 4;
 /// Digits of a number behind a word, and the characters of the word, the last ones.
 const WORD_DIGITS: usize = 3;
 const WORD: usize = 3;
+/// Characters and the digits behind them that are looked for together from format 7 on.
+const NEAR: [(usize, usize); 2] = [(2, 3), (3, 2)];
+/// Numbers of fewer digits are nowhere looked for.
+const LEAST_DIGITS: usize = 2;
 /// Digits of a long number that stand together.
 const RUN: usize = 5;
 /// A chunk with more of them may have any.
@@ -22,8 +27,6 @@ const MAX_NUMBERS: usize = 4096;
 /// The range of hashes is as many times as large as their number as two to the power of this. So many low bits of a step
 /// from one to the next are written as they are; the others are counted.
 pub const BITS: u32 = 4;
-/// The same for numbers behind words, before format 6.
-pub const BITS_OF_WORDS: u32 = 5;
 /// Chunks whose numbers are read together.
 const PAGE_CHUNKS: usize = 16;
 const ENTRY: usize = 8;
@@ -36,14 +39,15 @@ const SALT: u64 = 0x9E37_79B9_7F4A_7C15;
 pub enum Number {
     /// Four digits and the character before them.
     Behind(u32),
-    /// Three digits and the three characters before them; and what parts before format 6 have of them.
-    Word(u32, u16),
+    /// Three digits and the three characters before them.
+    Word(u32),
+    /// Three digits and the two characters before them, or two and three.
+    Near(u32),
     /// Five digits, wherever they stand in a longer number.
     Run(u16),
 }
 
-/// What parts before format 6 have of the hash of a number behind characters.
-pub fn narrow(hash: u32) -> u16 {
+fn narrow(hash: u32) -> u16 {
     (hash >> (HASH_BITS - 16)) as u16
 }
 
@@ -53,11 +57,11 @@ pub fn numbers_in(text: &[u32]) -> Vec<Number> {
         let rest = &text[at..];
         let kinds = [
             number_behind(rest).map(Number::Behind),
-            number_of_word(rest)
-                .map(|(word, number)| Number::Word(hash_of_word(word, number), narrow_of_word(word, number))),
+            number_of_word(rest).map(|(word, number)| Number::Word(hash_of_word(word, number))),
             run_at(rest).map(Number::Run),
         ];
-        kinds.into_iter().flatten()
+        let near = NEAR.map(|(before, digits)| number_near(rest, before, digits).map(Number::Near));
+        kinds.into_iter().chain(near).flatten()
     };
     (0..text.len()).flat_map(at).collect()
 }
@@ -85,12 +89,15 @@ fn hash_of_word(word: &[u32; WORD], number: u64) -> u32 {
     small(fold_word(word, number << 32))
 }
 
-/// Here another number behind another word often has the same hash.
-fn narrow_of_word(word: &[u32; WORD], number: u64) -> u16 {
-    narrow(small(fold_word(word, number)))
+/// The hash of so many characters and so many digits behind them, if it begins with these.
+fn number_near(text: &[u32], before: usize, digits: usize) -> Option<u32> {
+    let (word, rest) = text.split_at_checked(before)?;
+    let digits = leading_digits(rest, digits)?;
+    let is_word = word.last().is_some_and(|last| !is_digit(*last)) && !word.contains(&u32::from('\n'));
+    is_word.then(|| small(fold_word(word, (before as u64) << 56) ^ fold_word(digits, 0)))
 }
 
-fn fold_word(word: &[u32; WORD], first: u64) -> u64 {
+fn fold_word(word: &[u32], first: u64) -> u64 {
     word.iter().fold(first, |hash, c| (hash ^ u64::from(*c)).wrapping_mul(SALT).rotate_left(29))
 }
 
@@ -130,7 +137,7 @@ impl NumberBits {
             }
             for (at, c) in (nth * STRETCH..).zip(some) {
                 run = if is_digit(*c) { run + 1 } else { 0 };
-                if run >= WORD_DIGITS {
+                if run >= LEAST_DIGITS {
                     self.add_number(&text[..=at], run, hashes);
                 }
             }
@@ -140,17 +147,18 @@ impl NumberBits {
     /// Notes what ends with the last of so many digits.
     fn add_number(&mut self, text: &[u32], digits: usize, hashes: &mut HashBits) {
         let last = |len: usize| text.len().checked_sub(len).map(|from| &text[from..]);
-        let hash = match digits {
+        let near = NEAR.into_iter().filter(|(_, of)| *of == digits);
+        let near = near.filter_map(|(before, of)| number_near(last(before + of)?, before, of));
+        near.for_each(|hash| hashes.insert(hash));
+        match digits {
+            ..WORD_DIGITS => {}
             WORD_DIGITS => {
-                last(WORD + WORD_DIGITS).and_then(number_of_word).map(|(word, number)| hash_of_word(word, number))
+                let word = last(WORD + WORD_DIGITS).and_then(number_of_word);
+                word.into_iter().for_each(|(word, number)| hashes.insert(hash_of_word(word, number)));
             }
-            DIGITS => last(1 + DIGITS).and_then(number_behind),
-            _ => {
-                last(RUN).and_then(run_at).into_iter().for_each(|run| self.0.insert(run));
-                None
-            }
-        };
-        hash.into_iter().for_each(|hash| hashes.insert(hash));
+            DIGITS => last(1 + DIGITS).and_then(number_behind).into_iter().for_each(|hash| hashes.insert(hash)),
+            _ => last(RUN).and_then(run_at).into_iter().for_each(|run| self.0.insert(run)),
+        }
     }
 
     /// The long numbers; the set is empty afterwards.
@@ -382,31 +390,36 @@ mod tests {
         text.to_lowercase().chars().map(u32::from).collect()
     }
 
-    fn kinds_in(text: &str) -> [Vec<Number>; 3] {
+    fn kinds_in(text: &str) -> [Vec<Number>; 4] {
         let all = numbers_in(&folded(text));
         let of = |is_kind: fn(&Number) -> bool| all.iter().copied().filter(is_kind).collect();
         [
             of(|number| matches!(number, Number::Behind(_))),
             of(|number| matches!(number, Number::Word(..))),
             of(|number| matches!(number, Number::Run(_))),
+            of(|number| matches!(number, Number::Near(_))),
         ]
     }
 
     #[test]
     fn a_number_is_four_digits_behind_a_character_or_three_behind_a_word_of_the_same_line_or_five_anywhere() {
         let counts = |text: &str| kinds_in(text).map(|numbers| numbers.len());
-        assert_eq!(counts("qty_4242"), [1, 1, 0]);
-        assert_eq!(counts("Order-42421 x9999"), [2, 2, 1]);
-        assert_eq!(counts("qty_424, 4242"), [1, 2, 0]);
-        assert_eq!(counts("_424"), [0, 0, 0]);
-        assert_eq!(counts("12345678"), [0, 0, 4]);
-        for text in ["", "4242", "qty_42", "a\n4242", "y\n_424", "٤٢٤٢ ٤٢٤٢٤"] {
-            assert_eq!(counts(text), [0, 0, 0], "{text}");
+        assert_eq!(counts("qty_4242"), [1, 1, 0, 2]);
+        assert_eq!(counts("Order-42421 x9999"), [2, 2, 1, 4]);
+        assert_eq!(counts("qty_424, 4242"), [1, 2, 0, 4]);
+        assert_eq!(counts("_424"), [0, 0, 0, 0]);
+        assert_eq!(counts("y_424"), [0, 0, 0, 1]);
+        assert_eq!(counts("ty_42"), [0, 0, 0, 1]);
+        assert_eq!(counts("12345678"), [0, 0, 4, 0]);
+        for text in ["", "4242", "y_42", "a\n4242", "y\n_424", "٤٢٤٢ ٤٢٤٢٤"] {
+            assert_eq!(counts(text), [0, 0, 0, 0], "{text}");
         }
         assert_eq!(kinds_in("-4242")[0], kinds_in("order-424299")[0]);
         assert_ne!(kinds_in("-4242")[0], kinds_in("_4242")[0]);
         assert_eq!(kinds_in("er-424")[1], kinds_in("order-424299")[1]);
         assert_ne!(kinds_in("ax_424")[1], kinds_in("ay_424")[1]);
+        assert_ne!(kinds_in("x_424")[3], kinds_in("x_425")[3]);
+        assert_eq!(kinds_in("rx_424")[3][1], kinds_in("x_4249")[3][0]);
         assert_eq!(kinds_in("34567")[2], kinds_in("a345678")[2][..1]);
     }
 
@@ -420,7 +433,7 @@ mod tests {
         for text in texts.map(folded) {
             for (from, to) in (0..text.len()).flat_map(|from| (from..=text.len()).map(move |to| (from, to))) {
                 let has_all = numbers_in(&text[from..to]).into_iter().all(|number| match number {
-                    Number::Behind(number) | Number::Word(number, _) => behind.contains(number),
+                    Number::Behind(number) | Number::Word(number) | Number::Near(number) => behind.contains(number),
                     Number::Run(number) => runs.contains(number),
                 });
                 assert!(has_all, "{from}..{to}");
@@ -434,9 +447,9 @@ mod tests {
     fn numbers_behind_words_have_hashes_of_their_own() {
         let words = ["qty_", "key_", "run-", "price ", "سال", "n = "];
         let texts = words.iter().flat_map(|word| (0..1000).map(move |number| format!("{word}{number:03}")));
-        let hashes = texts.flat_map(|text| numbers_in(&folded(&text))).map(|number| match number {
-            Number::Word(hash, _) => hash,
-            other => panic!("{other:?}"),
+        let hashes = texts.flat_map(|text| numbers_in(&folded(&text))).filter_map(|number| match number {
+            Number::Word(hash) => Some(hash),
+            _ => None,
         });
         let hashes: Vec<u32> = hashes.collect();
         let different = std::collections::BTreeSet::from_iter(&hashes);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::cache::Key;
 use super::candidates::{Index, Unique};
 use super::chunks::ChunkSet;
-use super::layout::{EARLIER_LOOSE, Encoding, LOOSE, Section, VERSION_OF_EXACT_NUMBERS, VERSION_OF_POSTINGS};
-use super::numbers::{BITS, BITS_OF_WORDS, Number, NumberIndex, narrow};
+use super::layout::{EARLIER_LOOSE, Encoding, LOOSE, Section, VERSION_OF_NUMBERS, VERSION_OF_POSTINGS};
+use super::numbers::{BITS, Number, NumberIndex};
 use super::part::Part;
 use super::postings::{PostingsIndex, Stretch};
 use super::value::UUID_BYTES;
@@ -36,21 +36,20 @@ impl Index for &Part {
     }
 
     fn number(&mut self, number: Number, within: &ChunkSet) -> io::Result<ChunkSet> {
-        let has = |section: Section| self.file.has(section, 0);
-        let (section, lists, bits, number) = match number {
-            Number::Behind(hash) | Number::Word(hash, _) if !self.has_lists_of(number) => {
+        let number = match number {
+            // Earlier parts lack some of the numbers before which another word stood than the first time.
+            Number::Behind(_) | Number::Word(_) | Number::Near(_) if self.meta.version < VERSION_OF_NUMBERS => {
+                return Ok(within.clone());
+            }
+            Number::Behind(hash) | Number::Word(hash) | Number::Near(hash) => {
                 let mut set = self.postings_of(hash, 0)?;
                 set.intersect(within);
                 return Ok(set);
             }
-            Number::Behind(hash) if has(Section::NumberIndex) => {
-                (Section::NumberIndex, Section::NumberLists, BITS, narrow(hash))
-            }
-            Number::Behind(hash) => (Section::WordNumberIndex, Section::WordNumberLists, BITS_OF_WORDS, narrow(hash)),
-            Number::Word(_, hash) => (Section::WordNumberIndex, Section::WordNumberLists, BITS_OF_WORDS, hash),
-            Number::Run(hash) => (Section::RunIndex, Section::RunLists, BITS, hash),
+            Number::Run(number) => number,
         };
-        if !has(section) {
+        let (section, lists) = (Section::RunIndex, Section::RunLists);
+        if !self.file.has(section, 0) {
             return Ok(within.clone());
         }
         let key = Key { part: self.number, section: section as u16, column: 0, block: 0 };
@@ -63,11 +62,11 @@ impl Index for &Part {
             NumberIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its numbers cannot be read"))
         })?;
         let read = |at: u64, len: usize| self.file.slice(lists, 0, at, len);
-        index.chunks_within(number, bits, within, read)?.ok_or_else(|| self.damaged("its numbers cannot be read"))
+        index.chunks_within(number, BITS, within, read)?.ok_or_else(|| self.damaged("its numbers cannot be read"))
     }
 
     fn has_lists_of(&self, number: Number) -> bool {
-        matches!(number, Number::Run(_)) || self.meta.version < VERSION_OF_EXACT_NUMBERS
+        matches!(number, Number::Run(_))
     }
 
     /// One hash in a hundred is that of something which every chunk has, and nothing but the texts of all of them would
