@@ -1,10 +1,13 @@
 //! How many events a filter means: by what is kept and by sums, else row by row within a bound of work.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Instant;
 
 use super::by_value;
 use super::candidates::Needs;
 use super::kept::{Counted, Question, part_within};
+use super::parallel;
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, covers, is_in_time, needs_of};
 use crate::query::request::{CountLimit, Filter, ReadError, Total};
@@ -23,39 +26,41 @@ impl Snapshot {
         deadline: Instant,
     ) -> Result<Total, ReadError> {
         let (needs, question) = (needs_of(filter, visibility), Question::of_count(filter, visibility));
-        let mut counting =
-            Counting { filter, visibility, needs, question, limit, deadline, count: 0, opened_blocks: 0 };
         let is_of_all = filter.query.is_none() && filter.equals.is_empty() && visibility.only_user().is_none();
+        let counting = Counting {
+            filter,
+            visibility,
+            needs,
+            question,
+            limit,
+            deadline,
+            is_of_all,
+            count: AtomicU64::new(0),
+            opened_blocks: AtomicUsize::new(0),
+            has_ended: AtomicBool::new(false),
+        };
         // The newest first: the page that was asked for has just opened their texts.
-        for place in self.places().into_iter().rev() {
-            if !is_in_time(&place, filter, visibility) {
-                continue;
+        let places: Vec<Place> =
+            self.places().into_iter().rev().filter(|place| is_in_time(place, filter, visibility)).collect();
+        let order: Vec<usize> = (0..places.len()).collect();
+        parallel::each(&order, |(): &mut (), nth| match counting.add(&places[nth]) {
+            Ok(()) => Ok(()),
+            Err(Stop::Failed(ReadError::Deadline)) if limit != CountLimit::Exact => {
+                counting.has_ended.store(true, Relaxed);
+                Ok(())
             }
-            if is_of_all && covers(filter, place.times()) {
-                counting.count += place.events() as u64;
-            } else {
-                match counting.add(&place) {
-                    Ok(true) => return Ok(Total { count: counting.count, is_at_least: true }),
-                    Ok(false) => {}
-                    Err(Stop::Failed(ReadError::Deadline)) if limit != CountLimit::Exact => {
-                        return Ok(Total { count: counting.count, is_at_least: true });
-                    }
-                    Err(Stop::Failed(error)) => return Err(error),
-                    Err(Stop::Io(error)) => drop(self.excuse::<()>(&place, Err(error))?),
-                }
-            }
-            let count = counting.count;
-            if let CountLimit::UpTo(most) = limit
-                && count >= most
-            {
-                return Ok(Total { count, is_at_least: count > most || self.parts.len() + self.tails.len() > 1 });
-            }
-        }
-        Ok(Total { count: counting.count, is_at_least: false })
+            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Io(error)) => self.excuse::<()>(&places[nth], Err(error)).map(drop),
+        })?;
+        let count = counting.count.into_inner();
+        let is_at_least = counting.has_ended.into_inner()
+            || matches!(limit, CountLimit::UpTo(most)
+                if count > most || count == most && self.parts.len() + self.tails.len() > 1);
+        Ok(Total { count, is_at_least })
     }
 }
 
-/// A count on its way through the places.
+/// A count on its way through the places, by two threads if it takes long.
 struct Counting<'a> {
     filter: &'a Filter,
     visibility: &'a Visibility,
@@ -63,26 +68,39 @@ struct Counting<'a> {
     question: Question,
     limit: CountLimit,
     deadline: Instant,
-    count: u64,
-    opened_blocks: usize,
+    /// Whether the filter accepts whatever lies within its time.
+    is_of_all: bool,
+    count: AtomicU64,
+    opened_blocks: AtomicUsize,
+    /// Whether something was left uncounted: the answer is "at least".
+    has_ended: AtomicBool,
 }
 
 impl Counting<'_> {
-    /// Adds a place. Where the bound of work was reached the answer is `true`, and the count goes on there next time.
-    fn add(&mut self, place: &Place) -> Result<bool, Stop> {
+    /// Adds a place, unless enough is counted.
+    fn add(&self, place: &Place) -> Result<(), Stop> {
+        let is_enough = matches!(self.limit, CountLimit::UpTo(most) if self.count.load(Relaxed) >= most);
+        if is_enough || self.has_ended.load(Relaxed) {
+            return Ok(());
+        }
+        if self.is_of_all && covers(self.filter, place.times()) {
+            self.count.fetch_add(place.events() as u64, Relaxed);
+            return Ok(());
+        }
         let part = part_within(place, self.filter);
         let known = part.and_then(|part| self.question.count(part));
         let mut counted = known.unwrap_or(Counted { count: 0, left: usize::MAX });
         let before = counted;
-        let ended = if counted.left == 0 { Ok(false) } else { self.count_rows(place, &mut counted) };
-        self.count += counted.count;
+        let ended = if counted.left == 0 { Ok(()) } else { self.count_rows(place, &mut counted) };
+        self.count.fetch_add(counted.count, Relaxed);
+        // Where the bound of work was reached, the count goes on there next time.
         if let Some(part) = part.filter(|_| counted != before) {
             self.question.keep_count(part, counted);
         }
         ended
     }
 
-    fn count_rows(&mut self, place: &Place, counted: &mut Counted) -> Result<bool, Stop> {
+    fn count_rows(&self, place: &Place, counted: &mut Counted) -> Result<(), Stop> {
         let candidates = place.candidates(&self.needs)?;
         if counted.left == usize::MAX
             && !candidates.is_empty()
@@ -90,7 +108,7 @@ impl Counting<'_> {
             && let Some(count) = by_value::count(place, self.filter, self.visibility)?
         {
             *counted = Counted { count, left: 0 };
-            return Ok(false);
+            return Ok(());
         }
         let mut chunks: Vec<usize> = candidates.iter().take_while(|chunk| *chunk < counted.left).collect();
         if !chunks.is_empty() {
@@ -100,9 +118,10 @@ impl Counting<'_> {
                 if Instant::now() >= self.deadline {
                     return Err(Stop::Failed(ReadError::Deadline));
                 }
-                let is_enough = self.opened_blocks >= MAX_COUNTED_BLOCKS && filter.reads_lines();
+                let is_enough = self.opened_blocks.load(Relaxed) >= MAX_COUNTED_BLOCKS && filter.reads_lines();
                 if is_enough && self.limit != CountLimit::Exact {
-                    return Ok(true);
+                    self.has_ended.store(true, Relaxed);
+                    return Ok(());
                 }
                 match part_within(place, self.filter) {
                     Some(_) => place.times_within(chunk, &[], &mut times)?,
@@ -110,11 +129,11 @@ impl Counting<'_> {
                 }
                 let before = filter.opened_blocks();
                 filter.rows(chunk, &times, &mut rows)?;
-                self.opened_blocks += filter.opened_blocks() - before;
+                self.opened_blocks.fetch_add(filter.opened_blocks() - before, Relaxed);
                 (counted.count, counted.left) = (counted.count + rows.len() as u64, chunk);
             }
         }
         counted.left = 0;
-        Ok(false)
+        Ok(())
     }
 }

@@ -54,6 +54,7 @@ mod newest;
 mod numbers;
 mod open;
 mod order;
+mod page;
 mod pages;
 #[cfg(test)]
 mod paging;

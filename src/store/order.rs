@@ -1,9 +1,10 @@
 //! Rows that may be on a page, in its order, and the memory that they take.
 
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
-use super::budget::Held;
-use crate::query::request::SortKey;
+use super::budget::{Held, Share};
+use crate::query::request::{ReadError, SortKey};
 
 /// A row that may be on the page: where it is in the order, and where it lies.
 pub struct Candidate {
@@ -12,17 +13,43 @@ pub struct Candidate {
     pub row: usize,
 }
 
-/// The best rows that one thread has found, and the memory that they take.
+/// The best rows that were found so far, no more than `most`, and the memory that they take.
 #[derive(Default)]
 pub struct Best {
     pub rows: BinaryHeap<Candidate>,
+    most: usize,
     pub held: Held,
     /// Places that were not looked through before the deadline.
     pub left: Vec<usize>,
 }
 
+impl Best {
+    pub fn of(most: usize) -> Best {
+        Best { most, ..Best::default() }
+    }
+
+    /// The last of as many rows as are wanted: only what comes before it is of use.
+    pub fn worst(&self) -> Option<&Order> {
+        self.rows.peek().filter(|_| self.rows.len() >= self.most).map(|row| &row.order)
+    }
+
+    pub fn add(&mut self, row: Candidate, share: &Arc<Share>) -> Result<(), ReadError> {
+        if self.worst().is_some_and(|worst| row.order >= *worst) {
+            return Ok(());
+        }
+        self.held.add(share, weight_of(&row.order))?;
+        self.rows.push(row);
+        if self.rows.len() > self.most
+            && let Some(worst) = self.rows.pop()
+        {
+            self.held.sub(weight_of(&worst.order));
+        }
+        Ok(())
+    }
+}
+
 /// Bytes of a row that may be on the page.
-pub fn weight_of(order: &Order) -> usize {
+fn weight_of(order: &Order) -> usize {
     let text = match &order.key {
         SortKey::Text(text) | SortKey::Decimal(text) => text.len(),
         SortKey::None | SortKey::Number(_) | SortKey::Missing => 0,

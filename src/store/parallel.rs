@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::query::request::ReadError;
 
 /// What takes longer is done by two threads. As many questions as there are cores run at a time, and few of them are long.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Looks at each place once, in this order as far as one thread goes. Each thread has a state of its own; they come back
 /// for whoever joins them.

@@ -368,11 +368,11 @@ impl Plan {
             Plan::Anywhere(anywhere) => anywhere.evaluate(chunk, shapes, scratch, out),
             Plan::And(parts) => {
                 out.resize(shapes.len(), YES);
-                fold(parts, part, chunk, shapes, scratch, out, u8::min)?;
+                fold(parts, part, chunk, shapes, scratch, out, (u8::min, NO))?;
             }
             Plan::Or(parts) => {
                 out.resize(shapes.len(), NO);
-                fold(parts, part, chunk, shapes, scratch, out, u8::max)?;
+                fold(parts, part, chunk, shapes, scratch, out, (u8::max, YES))?;
             }
             Plan::Not(inner) => {
                 inner.evaluate(part, chunk, shapes, scratch, out)?;
@@ -417,10 +417,13 @@ fn fold(
     shapes: &[i64],
     scratch: &mut Vec<i64>,
     out: &mut [u8],
-    join: fn(u8, u8) -> u8,
+    (join, decisive): (fn(u8, u8) -> u8, u8),
 ) -> io::Result<()> {
     let mut verdicts = Vec::with_capacity(out.len());
-    for one in parts {
+    for (nth, one) in parts.iter().enumerate() {
+        if nth > 0 && out.iter().all(|verdict| *verdict == decisive) {
+            break;
+        }
         one.evaluate(part, chunk, shapes, scratch, &mut verdicts)?;
         combine(out, &verdicts, join);
     }

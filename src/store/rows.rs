@@ -175,6 +175,9 @@ impl<'a> RowFilter<'a> {
         self.plan.evaluate(part, chunk, &shape_of, &mut self.scratch, verdicts)?;
         let mut more = Vec::new();
         for equal in &self.equals {
+            if verdicts.iter().all(|verdict| *verdict == NO) {
+                break;
+            }
             equal.evaluate(part, chunk, &shape_of, &mut self.scratch, &mut more)?;
             combine(verdicts, &more, u8::min);
         }

@@ -1,32 +1,23 @@
 //! A snapshot search: which rows match, in which order, and how many.
 
-use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::IMPORTED;
-use super::ahead;
 use super::bits::CHUNK;
-use super::budget::{Held, Share};
+use super::budget::Share;
 use super::candidates::{Needs, needs};
 use super::chunks::ChunkSet;
-use super::order::{Best, Candidate, Order, weight_of};
-use super::parallel;
 use super::part::Part;
-use super::rows::RowFilter;
 use super::tail::{ChunkLines, TailView};
 use super::time_bounds;
 use crate::event::{Id, Raw};
 use crate::query::Expr;
-use crate::query::request::{Filter, Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey};
+use crate::query::request::{Filter, Keyset, ReadError, Row, SortKey};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
 /// Of the newest events one in so many is asked for the names of its members.
 const NAMES_STEP: usize = 8;
-/// Rows of a page that one thread reads one after another.
-const READ_TOGETHER: usize = 8;
 
 /// Everything that is stored, as it was at one moment.
 #[derive(Clone)]
@@ -61,7 +52,7 @@ impl Place {
         }
     }
 
-    fn part(&self) -> Option<&Part> {
+    pub fn part(&self) -> Option<&Part> {
         match self {
             Place::Part(part) => Some(part),
             Place::Tail(_) => None,
@@ -152,6 +143,15 @@ impl Place {
         Ok(())
     }
 
+    /// The `seq` of some rows of a chunk; what `out` has for others is none of theirs.
+    pub fn seqs_of(&self, chunk: usize, rows: &[usize], out: &mut Vec<i64>) -> io::Result<()> {
+        match self {
+            Place::Part(part) => part.packed(super::layout::Section::Seq, 0)?.rows(chunk, rows, out),
+            Place::Tail(_) => self.chunk_seqs(chunk, out)?,
+        }
+        Ok(())
+    }
+
     /// The lines of the rows of a chunk that a tail has; parts give theirs row by row.
     pub fn tail_lines(&self, chunk: usize) -> io::Result<Option<ChunkLines>> {
         match self {
@@ -167,21 +167,21 @@ impl Place {
         }
     }
 
-    fn time(&self, row: usize) -> io::Result<i64> {
+    pub fn time(&self, row: usize) -> io::Result<i64> {
         match self {
             Place::Part(part) => part.value_at(super::layout::Section::Time, 0, row),
             Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].rows[row % CHUNK].time),
         }
     }
 
-    fn id(&self, row: usize) -> io::Result<Id> {
+    pub fn id(&self, row: usize) -> io::Result<Id> {
         match self {
             Place::Part(part) => part.id(row),
             Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].rows[row % CHUNK].id),
         }
     }
 
-    fn received(&self, row: usize) -> io::Result<i64> {
+    pub fn received(&self, row: usize) -> io::Result<i64> {
         match self {
             Place::Part(part) => part.value_at(super::layout::Section::Received, 0, row),
             Place::Tail(tail) => Ok(tail.chunks[row / CHUNK].rows[row % CHUNK].received),
@@ -246,158 +246,6 @@ impl Snapshot {
             }
         }
         names.into_iter().collect()
-    }
-
-    /// The rows of one page.
-    pub fn page(&self, request: &PageRequest, visibility: &Visibility) -> Result<Page, ReadError> {
-        let places = self.places();
-        let wanted = request.offset.saturating_add(request.limit);
-        let needs = needs_of(&request.filter, visibility);
-        let mut order: Vec<usize> = (0..places.len()).collect();
-        let bound = |place: &Place| match (&request.sort, request.is_descending) {
-            (Sort::Seq, true) => (place.seqs().1 as i64).wrapping_neg(),
-            (Sort::Seq, false) => place.seqs().0 as i64,
-            (_, true) => place.times().1.wrapping_neg(),
-            (_, false) => place.times().0,
-        };
-        order.retain(|nth| is_in_time(&places[*nth], &request.filter, visibility));
-        order.sort_by_key(|nth| bound(&places[*nth]));
-        let may_stop = request.may_be_partial && request.offset == 0 && request.sort == Sort::Time;
-        let in_order: Vec<usize> = (0..order.len()).collect();
-        let found = parallel::each(&in_order, |best: &mut Best, at| {
-            let nth = order[at];
-            let place = &places[nth];
-            if Instant::now() >= request.deadline && may_stop {
-                best.left.push(nth);
-                return Ok(());
-            }
-            let worst = best.rows.peek().filter(|_| best.rows.len() > wanted);
-            if worst.is_some_and(|worst| is_behind(request, place, worst)) {
-                return Ok(());
-            }
-            if at == ahead::PARTS_BEFORE && best.rows.len() * 2 < wanted {
-                ahead::ask(order[at..].iter().filter_map(|nth| places[*nth].part()), &needs);
-            }
-            match self.page_of_place(request, visibility, &needs, place, nth, wanted, best) {
-                Ok(()) => Ok(()),
-                Err(Stop::Failed(ReadError::Deadline)) if may_stop => {
-                    best.left.push(nth);
-                    Ok(())
-                }
-                Err(Stop::Failed(error)) => Err(error),
-                Err(Stop::Io(error)) => self.excuse::<()>(place, Err(error)).map(drop),
-            }
-        })?;
-        let left: Vec<&Place> = found.iter().flat_map(|best| &best.left).map(|nth| &places[*nth]).collect();
-        if left.len() == order.len() && !left.is_empty() {
-            return Err(ReadError::Deadline);
-        }
-        let mut resume = resume_at(request, &left)?;
-        // Held until the page is whole.
-        let (found, held): (Vec<BinaryHeap<Candidate>>, Vec<Held>) =
-            found.into_iter().map(|best| (best.rows, best.held)).unzip();
-        let best: BinaryHeap<Candidate> = found.into_iter().flatten().collect();
-        let mut sorted = best.into_sorted_vec();
-        if let Some(resume) = &resume {
-            let end = order_of(resume, request);
-            sorted.truncate(sorted.partition_point(|candidate| candidate.order <= end));
-        }
-        let has_more = sorted.len() > wanted || resume.is_some();
-        resume = resume.filter(|_| sorted.len() < wanted);
-        let wanted: Vec<Candidate> = sorted.into_iter().take(wanted).skip(request.offset).collect();
-        let rows = self.read_rows(&places, &wanted, visibility)?;
-        drop(held);
-        Ok(Page { rows, has_more, resume })
-    }
-
-    /// The events of a page. Each may lie in another block of texts, of which a page expands more than it looks through.
-    fn read_rows(
-        &self,
-        places: &[Place],
-        wanted: &[Candidate],
-        visibility: &Visibility,
-    ) -> Result<Vec<Row>, ReadError> {
-        let stretches: Vec<usize> = (0..wanted.len().div_ceil(READ_TOGETHER)).collect();
-        let read = parallel::each(&stretches, |(rows, held): &mut (Vec<(usize, Row)>, Held), nth| {
-            for (at, candidate) in wanted.iter().enumerate().skip(nth * READ_TOGETHER).take(READ_TOGETHER) {
-                let place = &places[candidate.place];
-                let read = read_row(place, candidate.row, visibility, candidate.order.clone());
-                if let Some(Some(row)) = self.excuse(place, read)? {
-                    held.add(&self.share, row.line.len() + std::mem::size_of::<Row>())?;
-                    rows.push((at, row));
-                }
-            }
-            Ok(())
-        })?;
-        // Held until the page is whole.
-        let (rows, _held): (Vec<_>, Vec<Held>) = read.into_iter().unzip();
-        let mut rows: Vec<(usize, Row)> = rows.into_iter().flatten().collect();
-        rows.sort_unstable_by_key(|(at, _)| *at);
-        Ok(rows.into_iter().map(|(_, row)| row).collect())
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one step of a loop, in a function of its own to be read")]
-    fn page_of_place(
-        &self,
-        request: &PageRequest,
-        visibility: &Visibility,
-        needs: &Needs,
-        place: &Place,
-        number: usize,
-        wanted: usize,
-        Best { rows: best, held, .. }: &mut Best,
-    ) -> Result<(), Stop> {
-        let candidates = place.candidates(needs)?;
-        if candidates.is_empty() {
-            return Ok(());
-        }
-        let mut filter = RowFilter::new(place, &request.filter, visibility)?;
-        let mut chunks: Vec<usize> = candidates.iter().collect();
-        if request.is_descending {
-            chunks.reverse();
-        }
-        let (mut times, mut seqs, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        for chunk in chunks {
-            if Instant::now() >= request.deadline {
-                return Err(Stop::Failed(ReadError::Deadline));
-            }
-            place.chunk_times(chunk, &mut times)?;
-            place.chunk_seqs(chunk, &mut seqs)?;
-            if let Some(worst) = best.peek().filter(|_| best.len() > wanted)
-                && !can_be_better(request, &times, &seqs, worst)
-            {
-                continue;
-            }
-            filter.rows(chunk, &times, &mut rows)?;
-            for row in rows.iter().copied() {
-                let (time, seq) = (times[row], seqs[row] as u64);
-                if request.sort == Sort::Seq && seq >= IMPORTED {
-                    continue;
-                }
-                let row = chunk * CHUNK + row;
-                let key = match &request.sort {
-                    Sort::Time => SortKey::None,
-                    Sort::Seq => SortKey::None,
-                    Sort::Field(name) => filter.sort_key(row, name)?,
-                };
-                let time_key = if request.sort == Sort::Seq { 0 } else { time };
-                let order = Order { key, time: time_key, seq, is_descending: request.is_descending };
-                if request.after.as_ref().is_some_and(|after| order <= order_of(after, request)) {
-                    continue;
-                }
-                if best.len() > wanted && best.peek().is_some_and(|worst| order >= worst.order) {
-                    continue;
-                }
-                held.add(&self.share, weight_of(&order)).map_err(Stop::Failed)?;
-                best.push(Candidate { order, place: number, row });
-                if best.len() > wanted + 1
-                    && let Some(worst) = best.pop()
-                {
-                    held.sub(weight_of(&worst.order));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// One event by its id, as far as it may be seen.
@@ -489,62 +337,6 @@ pub fn is_in_time(place: &Place, filter: &Filter, visibility: &Visibility) -> bo
 
 pub fn covers(filter: &Filter, (min, max): (i64, i64)) -> bool {
     filter.from.is_none_or(|from| min >= from.0) && filter.to.is_none_or(|to| max < to.0)
-}
-
-/// Whether nothing of a place can come before the worst row of a full page.
-fn is_behind(request: &PageRequest, place: &Place, worst: &Candidate) -> bool {
-    match (&request.sort, request.is_descending) {
-        (Sort::Field(_), _) => false,
-        (Sort::Seq, true) => place.seqs().1 < worst.order.seq,
-        (Sort::Seq, false) => place.seqs().0 > worst.order.seq,
-        (Sort::Time, true) => place.times().1 < worst.order.time,
-        (Sort::Time, false) => place.times().0 > worst.order.time,
-    }
-}
-
-/// Where to go on after a deadline: before the first row that places which were not looked through can have. The deadline
-/// is an error where that is no farther than the page began.
-fn resume_at(request: &PageRequest, left: &[&Place]) -> Result<Option<Keyset>, ReadError> {
-    let first = match request.is_descending {
-        true => left.iter().map(|place| place.times().1).max(),
-        false => left.iter().map(|place| place.times().0).min(),
-    };
-    let Some(first) = first else { return Ok(None) };
-    // Behind every row of the time before, in the order of the page.
-    let (time, seq) =
-        if request.is_descending { (first.saturating_add(1), 0) } else { (first.saturating_sub(1), u64::MAX) };
-    let resume = Keyset { key: SortKey::None, time, seq, row: None };
-    let is_farther = request.after.as_ref().is_none_or(|after| order_of(&resume, request) > order_of(after, request));
-    if is_farther { Ok(Some(resume)) } else { Err(ReadError::Deadline) }
-}
-
-fn can_be_better(request: &PageRequest, times: &[i64], seqs: &[i64], worst: &Candidate) -> bool {
-    match (&request.sort, request.is_descending) {
-        (Sort::Field(_), _) => true,
-        (Sort::Seq, true) => seqs.iter().any(|seq| *seq as u64 > worst.order.seq),
-        (Sort::Seq, false) => seqs.iter().any(|seq| (*seq as u64) < worst.order.seq),
-        (Sort::Time, true) => times.iter().any(|time| *time >= worst.order.time),
-        (Sort::Time, false) => times.iter().any(|time| *time <= worst.order.time),
-    }
-}
-
-fn order_of(after: &Keyset, request: &PageRequest) -> Order {
-    let time = if request.sort == Sort::Seq { 0 } else { after.time };
-    Order { key: after.key.clone(), time, seq: after.seq, is_descending: request.is_descending }
-}
-
-fn read_row(place: &Place, row: usize, visibility: &Visibility, order: Order) -> io::Result<Option<Row>> {
-    let line = place.line(row)?;
-    let Some(shown) = visibility.show(&line) else { return Ok(None) };
-    let time = place.time(row)?;
-    Ok(Some(Row {
-        seq: order.seq,
-        time: Timestamp(time),
-        received_at: Some(Timestamp(place.received(row)?)),
-        id: place.id(row)?.to_string(),
-        line: shown.into_owned(),
-        keyset: Keyset { key: order.key, time, seq: order.seq, row: None },
-    }))
 }
 
 fn whole_row(place: &Place, row: usize, visibility: &Visibility) -> io::Result<Option<Row>> {
