@@ -74,6 +74,19 @@ impl Glob {
         find(json, self.probe.as_bytes()).is_some() || memchr::memmem::find(json, b"\\u").is_some()
     }
 
+    /// Where within these bytes a JSON value may have this: nothing where any may.
+    pub fn places_within(&self, json: &[u8]) -> Option<Vec<usize>> {
+        if self.probe.is_empty() || memchr::memmem::find(json, b"\\u").is_some() {
+            return None;
+        }
+        let (mut places, mut from) = (Vec::new(), 0);
+        while let Some(at) = find(&json[from..], self.probe.as_bytes()) {
+            places.push(from + at);
+            from += at + 1;
+        }
+        Some(places)
+    }
+
     /// Whether a whole ASCII text of so many bytes can be this.
     pub fn may_have_len(&self, len: usize) -> bool {
         let least: usize = self.parts.iter().map(String::len).sum();
@@ -187,6 +200,9 @@ mod tests {
             prop_assert!(!glob.is_other(json.as_bytes()) || !glob.is(&text));
             let among_others = format!("\"a\"\"{inside}\"{{\"b\":\"\"}}");
             prop_assert!(glob.may_be_within(among_others.as_bytes()) || !glob.is_in(&text));
+            let (from, places) = (among_others.find(&inside).unwrap_or(0), glob.places_within(among_others.as_bytes()));
+            let is_within = |at: &usize| (from..=from + inside.len()).contains(at);
+            prop_assert!(places.is_none_or(|places| places.iter().any(is_within)) || !glob.is_in(&text));
         }
 
         #[test]

@@ -193,6 +193,15 @@ impl FieldTest {
         self.accepts(Raw::valid(json))
     }
 
+    /// Where within the JSON of many values those may be that are accepted: nothing where any may be.
+    pub fn places_within(&self, json: &[u8]) -> Option<Vec<usize>> {
+        match &self.matcher {
+            Matcher::Is { glob, number: None, times: None } if self.rest.is_empty() => glob.places_within(json),
+            Matcher::Contains(glob) if self.rest.is_empty() => glob.places_within(json),
+            _ => None,
+        }
+    }
+
     /// Whether it is only asked for that the event has the member, and not null.
     pub fn is_of_presence(&self) -> bool {
         self.rest.is_empty() && matches!(self.matcher, Matcher::Exists)

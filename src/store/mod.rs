@@ -36,6 +36,7 @@ mod count;
 mod crash;
 #[cfg(test)]
 mod damage;
+mod dictionary;
 mod disk;
 mod duration_key;
 mod folding;

@@ -10,6 +10,7 @@ use super::bloom::Bloom;
 use super::byte_set::ByteSet;
 use super::cache::{Cache, Key};
 use super::chunk_tops::ChunkTops;
+use super::dictionary::Dictionary;
 use super::layout::{
     Column, Encoding, Meta, PARTS_OF_TAIL, PartFile, Section, VERSION, VERSION_OF_POSTINGS, VERSION_OF_VALUE_SUMS,
     damaged,
@@ -18,11 +19,10 @@ use super::seal::{expanded, fingerprint};
 use super::split::WHOLE;
 use super::summary::{ChunkTallies, Summary};
 use super::text::{Block, TextReader, Texts, read_index};
-use super::value::{UUID_BYTES, is_json, write_time, write_uuid};
+use super::value::{write_time, write_uuid};
 use super::value_sums::ValueSums;
 use super::value_tops::ValueTops;
 use crate::event::{Id, Raw, Seed};
-use crate::varint::take_bytes;
 
 pub struct Part {
     /// The tail that it was made of.
@@ -37,56 +37,6 @@ pub struct Part {
     text_shapes: Vec<Vec<bool>>,
     bloom: OnceLock<Option<Bloom>>,
     cache: Arc<Cache>,
-}
-
-/// Values of a dictionary column; the code of a row is one more than the place of its value.
-pub struct Dictionary {
-    bytes: Vec<u8>,
-    spans: Vec<(u32, u32)>,
-}
-
-impl Dictionary {
-    fn read(bytes: Vec<u8>) -> Option<Dictionary> {
-        let (mut rest, mut spans) = (&bytes[..], Vec::new());
-        while !rest.is_empty() {
-            let value = take_bytes(&mut rest).filter(|value| is_json(value))?;
-            let start = (value.as_ptr() as usize - bytes.as_ptr() as usize) as u32;
-            spans.push((start, start + value.len() as u32));
-        }
-        Some(Dictionary { bytes, spans })
-    }
-
-    /// One whose values are all UUIDs.
-    fn of_uuids(bits: &[u8]) -> Option<Dictionary> {
-        let (uuids, []) = bits.as_chunks::<16>() else { return None };
-        let (mut bytes, mut spans) = (Vec::with_capacity(uuids.len() * (UUID_BYTES + 3)), Vec::new());
-        for bits in uuids {
-            bytes.push((UUID_BYTES + 2) as u8);
-            let start = bytes.len() as u32;
-            write_uuid(u128::from_le_bytes(*bits), &mut bytes);
-            spans.push((start, bytes.len() as u32));
-        }
-        Some(Dictionary { bytes, spans })
-    }
-
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// The JSON of all values, with bytes between them.
-    pub fn all(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The JSON of the value with this code.
-    pub fn get(&self, code: i64) -> Option<&[u8]> {
-        let (from, to) = *self.spans.get(usize::try_from(code).ok()?.checked_sub(1)?)?;
-        Some(&self.bytes[from as usize..to as usize])
-    }
-
-    pub fn weight(&self) -> usize {
-        self.bytes.len() + self.spans.len() * 8
-    }
 }
 
 /// The block that was read last: rows that are looked at one after another are mostly in one.

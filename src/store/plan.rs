@@ -165,12 +165,7 @@ fn field(part: &Part, test: FieldTest, text_chunks: impl Fn() -> io::Result<Opti
         let encoding = described.encoding;
         let values = match encoding {
             _ if described.is_never_null && test.is_of_presence() => Values::All,
-            Encoding::Dictionary => {
-                let dictionary = part.dictionary(column)?;
-                let accepts = |code: i64| dictionary.get(code).is_some_and(|value| test.accepts_json(value));
-                let codes = (1..=dictionary.len() as i64).map(accepts).collect();
-                Values::Codes(CodeColumn::default(), codes)
-            }
+            Encoding::Dictionary => Values::Codes(CodeColumn::default(), part.dictionary(column)?.accepted(&test)),
             Encoding::Number { .. } if part.exceptions(column)?.is_empty() && test.rest.is_empty() => {
                 Values::Numbers(part.packed(Section::Numbers, column)?, encoding, test.clone())
             }
