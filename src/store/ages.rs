@@ -155,12 +155,12 @@ fn newest_events_that_nobody_adds_to_become_a_part_unless_they_are_few() {
     store.tidy(Timestamp(START + 3600 * second)).unwrap();
     assert_eq!(parts(&store), 0, "they are few");
     add(&store, 250..=300, START + 3600 * second);
-    store.tidy(Timestamp(START + 3660 * second)).unwrap();
+    store.tidy(Timestamp(START + 3620 * second)).unwrap();
     assert_eq!(parts(&store), 0, "events have just come");
     // They rest after a start as well.
     drop(store);
     let (store, _) = Store::open(&options).expect("it opens");
-    store.tidy(Timestamp(START + 3661 * second)).unwrap();
+    store.tidy(Timestamp(START + 3621 * second)).unwrap();
     assert_eq!((parts(&store), store.snapshot().tails.iter().map(|tail| tail.chunks.len()).sum::<usize>()), (1, 0));
     store.tidy(Timestamp(START + 9000 * second)).unwrap();
     assert_eq!(parts(&store), 1);

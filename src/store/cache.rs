@@ -26,6 +26,8 @@ pub struct Cache {
     answers: Mutex<Inner>,
     contexts: Mutex<Vec<DCtx<'static>>>,
     limit: usize,
+    /// The clocks of both tables when [`Cache::rest`] looked last, and how often they had not moved by then.
+    rested: Mutex<([u64; 2], u32)>,
 }
 
 #[derive(Default)]
@@ -46,12 +48,21 @@ pub const ANSWERS: u16 = 0x100;
 /// One byte in so many is for answers.
 const SHARE_OF_ANSWERS: usize = 4;
 
+/// So often nobody has asked for anything before what is kept is forgotten.
+const RESTS: u32 = 2;
+
 /// What an entry costs beside its bytes.
 const OVERHEAD: usize = 128;
 
 impl Cache {
     pub fn new(limit: usize) -> Cache {
-        Cache { inner: Mutex::default(), answers: Mutex::default(), contexts: Mutex::default(), limit }
+        Cache {
+            inner: Mutex::default(),
+            answers: Mutex::default(),
+            contexts: Mutex::default(),
+            limit,
+            rested: Mutex::default(),
+        }
     }
 
     /// The table that a key is in, and the most bytes of it.
@@ -132,6 +143,20 @@ impl Cache {
     pub fn weight(&self) -> usize {
         lock(&self.inner).weight + lock(&self.answers).weight
     }
+
+    /// Called from time to time. Once nobody has asked for anything for [`RESTS`] times, everything is forgotten but answers:
+    /// these are small, and cost the most to find again.
+    pub fn rest(&self) {
+        let clocks = [&self.inner, &self.answers].map(|inner| lock(inner).clock);
+        let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
+        rested.1 = if rested.0 == clocks { rested.1.saturating_add(1) } else { 0 };
+        rested.0 = clocks;
+        if rested.1 == RESTS {
+            let mut inner = lock(&self.inner);
+            (inner.entries, inner.weight) = (HashMap::new(), 0);
+            *self.contexts.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+        }
+    }
 }
 
 /// A panic elsewhere leaves the table usable.
@@ -170,6 +195,24 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten_and_answers_stay() {
+        let cache = Cache::new(64 * 1024);
+        let [column, answer] = [1, ANSWERS].map(|section| Key { part: 7, section, column: 0, block: 0 });
+        cache.keep(column, &Arc::new(7u64), 4096);
+        cache.keep(answer, &Arc::new(8u64), 64);
+        for _ in 0..10 {
+            cache.rest();
+            assert_eq!(cache.kept::<u64>(column), Some(Arc::new(7)), "somebody asks");
+        }
+        (0..=RESTS).for_each(|_| cache.rest());
+        assert_eq!(cache.kept::<u64>(answer), Some(Arc::new(8)));
+        assert_eq!(cache.kept::<u64>(column), None);
+        assert!(cache.weight() < 1024);
+        cache.keep(column, &Arc::new(9u64), 4096);
+        assert_eq!(cache.kept::<u64>(column), Some(Arc::new(9)));
+    }
 
     #[test]
     fn columns_drive_out_columns_and_no_answers_and_neither_takes_more_than_its_share() {

@@ -63,7 +63,7 @@ impl Retention {
 }
 
 /// A tail that has got nothing for this long becomes a part, if it has at least one in so many of a part's events.
-const RESTS_AFTER: Duration = Duration::from_secs(60);
+const RESTS_AFTER: Duration = Duration::from_secs(20);
 const RESTING_SHARE: usize = 4;
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -82,6 +82,7 @@ impl Store {
         self.0.set_damaged_aside()?;
         self.seal_what_lasts(&retention, now)?;
         self.seal_what_rests(now)?;
+        self.0.cache.rest();
         let parts = read(&self.0.published).parts.clone();
         let mut total = self.bytes();
         let mut tidied = Tidied::default();
