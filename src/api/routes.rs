@@ -144,6 +144,11 @@ const GROUPING: &[Parameter] = &[
         "One or two of endpoint, user_id, event_type, entity_type, session_id, status, host, ip_address, hour, day. The `p95_ms` of a group is exact for 1,024 durations that the store has to look at, for 128 where there are more than 1,000 groups, without groups for a million, and within one percent beyond",
     ),
     parameter("min_count", Kind::Number(0, u64::MAX), "Only groups with at least this many events"),
+    parameter(
+        "limit",
+        Kind::Number(1, 100_000),
+        "Most groups (10,000, or what memory has room for): those with the most events; `is_partial: true` says that there are more",
+    ),
 ];
 const ADMIN_LIST: &[Parameter] = &[
     parameter("page", Kind::Number(1, 100_001), "Page, from 1"),

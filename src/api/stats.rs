@@ -10,13 +10,15 @@ use super::reading::{check_fields, filter, groups, groups_request, has_outcomes,
 use super::routes::Call;
 use super::shape::{Object, array};
 use crate::net::http::Problem;
-use crate::query::request::{AggregateRequest, Filter, Group, GroupKey, ReadError, Zone};
+use crate::query::request::{AggregateRequest, Filter, Group, GroupKey, ReadError, Top, Zone, most_first};
 use crate::units::{Duration, Timestamp};
 use crate::visibility::Visibility;
 
 /// What may be grouped by.
 pub const GROUPS: [&str; 10] =
     ["endpoint", "user_id", "event_type", "entity_type", "session_id", "status", "host", "ip_address", "hour", "day"];
+/// The most groups of an answer that does not say how many it wants; where memory has no room for so many, for fewer.
+const GROUP_LIMITS: [u64; 3] = [10_000, 1000, 100];
 const DAY: i64 = 86_400 * 1_000_000;
 /// Buckets of a histogram for which no interval was given.
 const BUCKETS: i64 = 60;
@@ -32,6 +34,9 @@ pub async fn stats(api: &Api, call: Call) -> Result<Answer, Problem> {
         Some(keys) => grouped(api, &call, keys, filter, sees).await?,
         None if call.params.text("min_count").is_some() => {
             return Err(bad("min_count", "only groups have a least count: name `group_by`, too"));
+        }
+        None if call.params.text("limit").is_some() => {
+            return Err(bad("limit", "only groups have a limit: name `group_by`, too"));
         }
         None => totals(api, filter, sees).await?,
     };
@@ -115,10 +120,27 @@ async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visib
     {
         return Err(bad("group_by", &format!("expected one or two different ones of {}", GROUPS.join(", "))));
     }
-    let by = names.iter().map(|name| group_key(name, call.params.zone())).collect();
+    let by: Vec<GroupKey> = names.iter().map(|name| group_key(name, call.params.zone())).collect();
+    let limits = match call.params.text("limit") {
+        Some(_) => vec![call.params.number("limit", 0)],
+        None => GROUP_LIMITS.to_vec(),
+    };
     let least = call.params.number("min_count", 0);
-    let request = AggregateRequest { min_count: least, ..groups_request(filter, by, true) };
-    let mut found = reader(api)?.aggregate(request, sees).await.map_err(problem)?;
+    let mut found = Err(ReadError::Deadline);
+    let mut most = 0;
+    for limit in limits {
+        most = limit as usize;
+        // One more tells whether there are more.
+        let top = Some(Top::most(most + 1));
+        let request = AggregateRequest { min_count: least, top, ..groups_request(filter.clone(), by.clone(), true) };
+        found = reader(api)?.aggregate(request, sees.clone()).await;
+        if !matches!(found, Err(ReadError::TooLarge(_))) {
+            break;
+        }
+    }
+    let mut found = found.map_err(problem)?;
+    let is_partial = found.len() > most;
+    found.truncate(most);
     sort(&mut found, &names);
     let has_outcomes = has_outcomes(api).await?;
     let rows = found.iter().map(|group| {
@@ -146,7 +168,12 @@ async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visib
             .finish()
     });
     let rows = array(rows);
-    Ok(Object::new().text("group_by", Some(&names.join(","))).raw("groups", Some(&rows)).finish())
+    let mut object = Object::new();
+    object.text("group_by", Some(&names.join(","))).raw("groups", Some(&rows));
+    if is_partial {
+        object.bool("is_partial", true);
+    }
+    Ok(object.finish())
 }
 
 fn group_key(name: &str, zone: &Zone) -> GroupKey {
@@ -165,7 +192,7 @@ fn sort(groups: &mut [Group], names: &[&str]) {
             let hour = group.keys[0].as_deref().and_then(|hour| hour.parse::<u32>().ok());
             (hour, group.keys.get(1).cloned())
         }),
-        _ => groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.keys.cmp(&b.keys))),
+        _ => groups.sort_by(most_first),
     }
 }
 

@@ -261,7 +261,7 @@ impl std::fmt::Debug for Order {
     }
 }
 
-/// The first groups in an order, of those that have a first key.
+/// The first groups in an order; only those that have a first key, unless it says otherwise.
 #[derive(Clone, Debug)]
 pub struct Top {
     pub order: Order,
@@ -272,12 +272,15 @@ pub struct Top {
     pub longest: usize,
     /// Whether the order is that of the last events, the newest first: groups without new ones need not be made.
     pub is_newest_first: bool,
+    /// Whether groups without a first key are wanted, too.
+    pub with_missing: bool,
 }
 
 impl Top {
     pub fn new(limit: usize, order: impl Fn(&Group, &Group) -> Ordering + Send + Sync + 'static) -> Top {
         let order = Order(Arc::new(order));
-        Top { order, limit, prefix: String::new(), longest: usize::MAX, is_newest_first: false }
+        let (prefix, longest) = (String::new(), usize::MAX);
+        Top { order, limit, prefix, longest, is_newest_first: false, with_missing: false }
     }
 
     /// Those with the newest events.
@@ -285,7 +288,15 @@ impl Top {
         Top { is_newest_first: true, ..Top::new(limit, newest_first) }
     }
 
+    /// Those with the most events, of all groups.
+    pub fn most(limit: usize) -> Top {
+        Top { with_missing: true, ..Top::new(limit, most_first) }
+    }
+
     fn accepts(&self, group: &Group) -> bool {
+        if self.with_missing && group.keys.first().is_none_or(Option::is_none) {
+            return true;
+        }
         let first = group.keys.first().and_then(Option::as_deref).filter(|key| key.len() <= self.longest);
         first.is_some_and(|key| self.prefix.is_empty() || key.to_lowercase().starts_with(&self.prefix.to_lowercase()))
     }
@@ -300,6 +311,11 @@ impl Top {
 /// The group with the newest event first.
 pub fn newest_first(a: &Group, b: &Group) -> Ordering {
     b.last.cmp(&a.last).then_with(|| a.keys.cmp(&b.keys))
+}
+
+/// The group with the most events first.
+pub fn most_first(a: &Group, b: &Group) -> Ordering {
+    b.count.cmp(&a.count).then_with(|| a.keys.cmp(&b.keys))
 }
 
 impl AggregateRequest {

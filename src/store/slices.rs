@@ -9,7 +9,7 @@ use super::groups::{Groups, KeyValue, Keys};
 use super::hashing::Seeded;
 use super::search::Snapshot;
 use super::value::plain_uuid;
-use crate::query::request::{AggregateRequest, Group, ReadError};
+use crate::query::request::{AggregateRequest, Group, ReadError, Top};
 use crate::visibility::Visibility;
 
 /// Into so many slices one is cut that needs too much.
@@ -169,7 +169,8 @@ impl<'a> Wanted<'a> {
         for group in groups.finish(&request.group_by).filter(|group| request.wants(group)) {
             self.held.add(self.share, weight(&group))?;
             self.groups.push(group);
-            if request.top.as_ref().is_some_and(|top| self.groups.len() >= top.limit.saturating_mul(2).max(1000)) {
+            let is_long = |top: &Top| self.groups.len() >= top.limit.saturating_add((top.limit / 2).max(1000));
+            if request.top.as_ref().is_some_and(is_long) {
                 self.cut();
             }
         }

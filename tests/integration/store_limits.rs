@@ -187,6 +187,15 @@ fn administrators_see_statistics_of_any_number_of_users_and_sessions() {
     assert!(sessions.len() == 5 && sessions.iter().all(is_new), "{sessions:?}");
     let grouped = ask("/api/logs/stats?group_by=session_id&min_count=4");
     assert_eq!(grouped["groups"], json!([]), "no session has so many events");
+    let grouped = ask("/api/logs/stats?group_by=session_id&event_type=cell&limit=7");
+    let groups = grouped["groups"].as_array().expect("a list");
+    let is_first = |group: &Value| group["count"] == 3 && group["session_id"].as_str() < Some("s-000010");
+    assert!(groups.len() == 7 && groups.iter().all(is_first), "{groups:?}");
+    assert_eq!(grouped["is_partial"], json!(true));
+    let grouped = ask("/api/logs/stats?group_by=session_id&event_type=cell");
+    let groups = grouped["groups"].as_array().expect("a list");
+    assert!(groups.len() >= 100 && groups.iter().all(|group| group["count"] == 3), "{}", groups.len());
+    assert_eq!((&grouped["groups"][0]["session_id"], &grouped["is_partial"]), (&json!("s-000001"), &json!(true)));
 }
 
 #[test]
