@@ -130,7 +130,7 @@ fn modern(text: &str) -> Option<Modern<'_>> {
 
 impl Modern<'_> {
     fn write(&self, event: &mut Object) {
-        write_time(Moment::parse(self.timestamp), event);
+        write_time(time::modern(self.timestamp), event);
         for (name, value) in self.named {
             if value != "-" && !value.is_empty() {
                 event.string(name, value);

@@ -11,9 +11,10 @@ pub struct Moment {
     fraction: Vec<u8>,
 }
 
-/// No event is older than 1980 or younger than 2199: what says so is a clock that was never set, or an empty value
-/// (`0001-01-01`, epoch 0). Within these years the unit of an epoch number is certain, too.
-const SECONDS: std::ops::Range<i64> = 315_532_800..7_258_118_400;
+/// No event is older than 1970 or younger than 2199: what says so is an empty value (`0001-01-01`) or a mistake.
+const SECONDS: std::ops::Range<i64> = 0..7_258_118_400;
+/// From 1980 to 2199 the unit of an epoch number is certain. What a clock says before is that it was never set.
+const SET_SECONDS: std::ops::Range<i64> = 315_532_800..SECONDS.end;
 /// More digits behind the point of an epoch number are noise.
 const EPOCH_FRACTION: usize = 9;
 /// The length of a time without fraction and offset.
@@ -55,8 +56,13 @@ impl Moment {
             let mut digits = [below, fraction].concat();
             digits.truncate(EPOCH_FRACTION);
             let seconds = std::str::from_utf8(seconds).ok()?.parse().ok()?;
-            Some(Moment { seconds, fraction: digits }).filter(|moment| SECONDS.contains(&moment.seconds))
+            Some(Moment { seconds, fraction: digits }).filter(Moment::is_of_a_set_clock)
         })
+    }
+
+    /// Whether a clock that says so was set, and did not begin with 1970.
+    pub fn is_of_a_set_clock(&self) -> bool {
+        SET_SECONDS.contains(&self.seconds)
     }
 
     /// The time in microseconds; finer digits are cut off.
@@ -98,6 +104,8 @@ mod tests {
             ("2025-01-01T00:30:00+05:30", "2024-12-31T19:00:00Z"),
             ("2024-02-28T23:30:00-0100", "2024-02-29T00:30:00Z"),
             ("2025-01-31 08:00:00,250", "2025-01-31T08:00:00.250Z"),
+            ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
+            ("1970-01-01T03:30:01.5+03:30", "1970-01-01T00:00:01.5Z"),
             ("2025-01-31T08:00:00.000001-00", "2025-01-31T08:00:00.000001Z"),
             ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
         ] {
@@ -134,7 +142,7 @@ mod tests {
             "2025-01-31T08:00:00 UTC",
             "2025-01-31T08:00:00+25:00",
             "0001-01-01T00:00:00Z",
-            "1970-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
             "9999-12-31T23:59:59Z",
             "2025-01-31T08:00:00Zz",
             "２025-01-31T08:00:00Z",

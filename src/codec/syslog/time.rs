@@ -27,6 +27,11 @@ fn behind_counter(text: &str) -> &str {
     rest.filter(|_| (1..=COUNTER).contains(&digits)).unwrap_or(text)
 }
 
+/// A time as newer messages have it. Devices whose clock was never set begin with 1970.
+pub fn modern(text: &str) -> Option<Moment> {
+    Moment::parse(text).filter(Moment::is_of_a_set_clock)
+}
+
 /// `2026-01-31T08:00:00.5+01:00`, also one that was never true.
 fn numbers(text: &str) -> Option<(Option<Moment>, &str)> {
     let (time, rest) = text.split_once(' ')?;
@@ -36,7 +41,7 @@ fn numbers(text: &str) -> Option<(Option<Moment>, &str)> {
         && bytes[4] == b'-'
         && bytes[7] == b'-'
         && matches!(bytes[10], b'T' | b't');
-    has_shape.then(|| (Moment::parse(time), rest))
+    has_shape.then(|| (modern(time), rest))
 }
 
 /// `Oct 11 22:14:15`, with a year before or behind the clock, parts of a second, and a zone.

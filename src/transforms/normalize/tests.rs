@@ -218,6 +218,8 @@ fn a_time_that_cannot_be_read_gives_way_and_is_kept() {
         assert!(line.starts_with(r#"{"timestamp":"2025-06-01T12:00:00.250Z","#), "{line}");
         assert!(line.contains(&format!("\"metadata\":{{\"timestamp_original\":{written}}}")), "{line}");
     }
+    let old = r#"{"timestamp":"1970-01-01T00:00:01Z","#;
+    assert!(normalize(&format!("{}\"a\":1}}", old)).starts_with(old), "it is old, and a time");
     assert!(normalize(r#"{"timestamp":null}"#).starts_with(r#"{"timestamp":"2025-06-01T12:00:00.250Z","#));
     assert!(
         normalize(r#"{"timestamp":"2025-01-01T02:00:00+02:00"}"#)
