@@ -102,6 +102,8 @@ pub async fn report(api: &Api, call: Call) -> Result<Answer, Problem> {
     if let Some(session) = &session {
         let filter = Filter { equals: vec![("session_id".to_owned(), session.clone())], ..Filter::default() };
         rows = page(api, newest(filter, MOST_EVENTS, 0), sees).await?.rows;
+        // Rows of a table have no `seq`: those of one time stay in the order of the place.
+        rows.reverse();
         rows.extend(open.into_iter().filter(|row| Event::new(row).text("session_id").as_deref() == Some(session)));
         rows.sort_by_key(|row| (row.time, row.seq));
     }

@@ -350,3 +350,47 @@ fn a_time_beyond_all_numbers_is_as_infinite() {
         assert_eq!(ask(&agent, &admin, "/api/logs").1["total"], 1, "{kind}");
     }
 }
+
+/// What a database cannot add up or multiply in a column's own type is no reason to answer nobody.
+#[test]
+fn durations_beyond_all_measure_leave_statistics_to_the_others() {
+    for (column, values) in [
+        ("duration_ms double precision", &["1.7e308", "1.7e308", "-1.7e308", "'NaN'", "'Infinity'"][..]),
+        ("duration_s double precision", &["1.7e308", "1e306"]),
+        ("duration_seconds integer", &["3000000", "2147483647"]),
+        ("duration_seconds bigint", &["9223372036854775807"]),
+    ] {
+        let (database, folder) = (Database::new(), Folder::new());
+        database.sql(&format!(
+            "CREATE TABLE seen (id serial PRIMARY KEY, timestamp timestamptz, user_id text, code text, status text, {column})"
+        ));
+        let name = column.split(' ').next().expect("a name");
+        for (user, value) in values.iter().map(|value| ("eve", *value)).chain([("ali", "4"), ("ali", "2")]) {
+            database.sql(&format!(
+                "INSERT INTO seen (timestamp, user_id, code, status, {name}) VALUES (now(), '{user}', 'x', 'success', {value})"
+            ));
+        }
+        let agent = reading(&folder, &database, "seen", "");
+        let admin = token("root", "admin");
+        for path in [
+            "/api/logs",
+            "/api/logs?q=duration_ms:%3E1000",
+            "/api/logs/stats",
+            "/api/logs/stats?group_by=user_id",
+            "/api/admin/activity?sort_by=duration_ms",
+            "/api/admin/system-stats",
+            "/api/admin/all-users-activity",
+            "/api/fields/user_id/values",
+            "/api/logs/export?format=json",
+        ] {
+            let (status, answer) = ask(&agent, &admin, path);
+            assert_eq!(status, 200, "{column} {path}: {answer}");
+        }
+        let groups = ask(&agent, &admin, "/api/logs/stats?group_by=user_id").1;
+        let ali = groups["groups"].as_array().expect("groups").iter().find(|group| group["key"] == "ali");
+        let factor = if name == "duration_ms" { 1.0 } else { 1000.0 };
+        assert_eq!(ali.expect("a group")["avg_ms"], 3.0 * factor, "{column}");
+        let recent = ask(&agent, &token("ali", "user"), "/api/activity/recent").1;
+        assert_eq!(recent["activities"][0]["execution_time_ms"].as_f64(), Some(2.0 * factor), "{column}");
+    }
+}

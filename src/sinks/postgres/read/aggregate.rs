@@ -35,7 +35,7 @@ pub fn select(
         format!("(count(*) FILTER (WHERE {status} = 'success'))::text"),
         format!("(count(*) FILTER (WHERE {status} IN ('error', 'aborted', 'lost')))::text"),
         format!("count({duration})::text"),
-        format!("sum({duration})::text"),
+        sum(&duration),
         format!("max({duration})::text"),
         percentile,
         micros(format!("min({time}) FILTER (WHERE {})", is_countable(time))),
@@ -53,6 +53,15 @@ pub fn select(
         statement.from(),
         request.max_groups.saturating_add(1)
     ))
+}
+
+/// The sum of durations. A few that are larger than anything could be would overflow it, which the database takes for an
+/// error of the whole statement.
+fn sum(duration: &str) -> String {
+    let is_over = format!("max(abs({duration})) >= 1e290");
+    format!(
+        "CASE WHEN {is_over} THEN 'Infinity' ELSE (sum({duration}) FILTER (WHERE abs({duration}) < 1e290))::text END"
+    )
 }
 
 fn key(columns: &Columns, statement: &mut Statement<'_>, by: &GroupKey) -> Result<String, ReadError> {

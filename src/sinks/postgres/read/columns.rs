@@ -265,7 +265,9 @@ fn canonical(table: &Table, column: &str) -> Option<String> {
 fn converted(column: &str, member: &str, value: Value) -> Value {
     match (member, column) {
         ("duration_ms", "duration_seconds" | "duration_s") if value.kind == Kind::Number => {
-            Value { sql: format!("({} * 1000)", value.sql), ..value }
+            // Not in the column's own type, in which it may be too much.
+            let is_small = format!("{} BETWEEN -1e300 AND 1e300", value.sql);
+            Value { sql: format!("(CASE WHEN {is_small} THEN {} * 1000::numeric END)", value.sql), ..value }
         }
         ("status", "success") if value.kind == Kind::Bool => {
             let sql = format!("CASE WHEN {0} THEN 'success' WHEN NOT {0} THEN 'error' END", value.sql);

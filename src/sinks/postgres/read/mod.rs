@@ -9,6 +9,7 @@ use super::Config;
 use super::table::{Name, Table, quote};
 use crate::component::reader::{Key, ReadOptions, Reading};
 use crate::component::{Reader, SinkContext};
+use crate::event::Id;
 use crate::event::names::KNOWN;
 use crate::net::postgres::Target;
 use crate::query::request::{
@@ -223,10 +224,11 @@ impl TableReader {
         let mut lease = self.connections.lease(deadline).await?;
         let columns = self.columns(&mut lease, deadline).await?;
         for name in ["id", super::key::ADDED] {
-            if columns.member(name).is_none() {
-                continue;
-            }
-            let filter = Filter { equals: vec![(name.to_owned(), text.clone())], ..Filter::default() };
+            let Some(column) = columns.member(name) else { continue };
+            // However it is spelled, an id is one number.
+            let id = Id::parse(&text).filter(|_| column.kind == Kind::Uuid);
+            let text = id.map_or_else(|| text.clone(), |id| id.to_string());
+            let filter = Filter { equals: vec![(name.to_owned(), text)], ..Filter::default() };
             let mut statement = self.statement(&columns, &visibility);
             let condition = statement.condition(&filter);
             let sql = format!("SELECT {} FROM {} WHERE {condition} LIMIT 1", row::selected(&columns), statement.from());
