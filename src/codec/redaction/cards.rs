@@ -45,6 +45,15 @@ const OTHER_WORDS: &[&str] = &[
     "bigint", "generation", "rv", "resourceversion", "uuid", "code", "number", "data", "result", "out", "shape",
 ];
 
+/// The fewest digits of a card.
+const SHORTEST: usize = 13;
+
+/// Whether the run of digits, blanks and hyphens at `at` has too few digits for a card: times and dates have.
+pub fn is_short(text: &[u8], at: usize) -> bool {
+    let run = text[at..].iter().take(3 * SHORTEST).take_while(|b| b.is_ascii_digit() || b" -".contains(b));
+    run.filter(|b| b.is_ascii_digit()).take(SHORTEST).count() < SHORTEST
+}
+
 /// Tells where raw JSON may hold cards: any that pass their check, whatever stands around them.
 pub fn plausible(raw: &[u8], at: usize, mut found: impl FnMut(usize)) {
     let mut digits: Vec<u8> = Vec::new();

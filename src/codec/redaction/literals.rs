@@ -65,3 +65,41 @@ impl Beginnings {
         false
     }
 }
+
+/// Words in small letters that a word is compared with in any case, looked up by its first letter.
+pub struct Vocabulary {
+    words: &'static [&'static str],
+    /// For each first letter its words, one bit each.
+    by_first: [u64; 32],
+}
+
+impl Vocabulary {
+    pub const fn of(words: &'static [&'static str]) -> Vocabulary {
+        assert!(words.len() <= 64, "there is a bit for each word");
+        let (mut by_first, mut nth) = ([0; 32], 0);
+        while nth < words.len() {
+            by_first[(words[nth].as_bytes()[0] & 0x1F) as usize] |= 1 << nth;
+            nth += 1;
+        }
+        Vocabulary { words, by_first }
+    }
+
+    /// The words that begin with this letter, by their numbers.
+    #[inline]
+    pub fn beginning_with(&self, first: u8) -> impl Iterator<Item = (usize, &'static [u8])> + '_ {
+        let mut left = self.by_first[usize::from(first & 0x1F)];
+        std::iter::from_fn(move || {
+            let nth = (left != 0).then_some(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some((nth, self.words[nth].as_bytes()))
+        })
+    }
+
+    /// Whether it is one of the words.
+    #[inline]
+    pub fn has(&self, word: &[u8]) -> bool {
+        word.first().is_some_and(|first| {
+            self.beginning_with(*first).any(|(_, known)| known.len() == word.len() && word.eq_ignore_ascii_case(known))
+        })
+    }
+}

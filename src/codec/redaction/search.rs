@@ -7,6 +7,7 @@ use super::byte_set::ByteSet;
 use super::disguises::notice;
 use super::filter::{Hit, Sign, put_in_order};
 use super::json::Strings;
+use super::names::is_name;
 use super::near::Next;
 use super::reader::{Reader, Unfinished, Work};
 use super::shape::Class;
@@ -194,6 +195,8 @@ impl Engine {
             }
             let known = spans.len();
             match hit.sign() {
+                // A time is no number of a card.
+                Sign::Digits if cards::is_short(text, at) => {}
                 // Numbers are cards or not by the numbers beside them.
                 Sign::Digits => {
                     work.look_again = true;
@@ -527,12 +530,20 @@ fn stands_apart(text: &[u8], span: &Span) -> bool {
     let closes = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<") }.has(b);
     let behind = match &text[span.end..] {
         [b'@', ..] => span.rule == rules::CONNECTION,
+        // Another parameter, or another field of a connection.
+        [b'&' | b';', rest @ ..] if rest.first().is_some_and(u8::is_ascii_alphabetic) => {
+            let name = rest.iter().take(MAX_PARAMETER).take_while(|b| is_name(**b)).count();
+            span.rule == rules::CREDENTIAL && rest.get(name) == Some(&b'=')
+        }
         [b',' | b';' | b')', next, ..] => closes(next) || b",;)".contains(next),
         [next, ..] => closes(next),
         [] => true,
     };
     behind && span.start.checked_sub(1).is_none_or(|at| opens(&text[at]))
 }
+
+/// The longest name of a parameter behind a secret.
+const MAX_PARAMETER: usize = 32;
 
 /// Whether a name needs no second look once its value is masked: it has one, which ends where the text says so.
 fn is_settled(text: &[u8], value: &Span) -> bool {

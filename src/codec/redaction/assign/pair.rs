@@ -5,7 +5,7 @@ use super::operator::{Operator, Sign};
 use super::secret::{Role, may_be_secret};
 use super::{Finder, Found, NEARBY, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
-use crate::codec::redaction::literals::Literals as _;
+use crate::codec::redaction::literals::{Literals as _, Vocabulary};
 use crate::codec::redaction::marks;
 use crate::codec::redaction::names::{Class, is_name};
 use crate::codec::redaction::values::{is_keyword, is_stand_in};
@@ -30,26 +30,26 @@ const VALUES: &[&str] = &[
     "value", "val", "default", "content", "data", "string", "parametervalue", "new", "text", "defaultvalue",
     "default_value", "secret", "v",
 ];
-/// What they begin with.
-const VALUE_BYTES: &ByteSet = &ByteSet::of(b"vdcspntVDCSPNT");
+static VALUE_WORDS: Vocabulary = Vocabulary::of(VALUES);
 /// Members that hold the name of a pair.
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
     "name", "key", "id", "field", "var", "variable", "param", "parameter", "parameterkey", "header", "property",
     "k", "option", "attribute", "secretname", "n", "username_", "label", "description",
 ];
+static NAME_WORDS: Vocabulary = Vocabulary::of(NAMES);
 
 /// Signs that stand between a value and the name behind it.
 const REVERSED: &[&[u8]] = &[b"->", b"!==", b"===", b"==", b"!=", b" AS", b" as"];
 
 /// Whether a member of this name holds the value of a pair.
 pub fn is_value_member(name: &str) -> bool {
-    VALUES.iter().any(|value| name.eq_ignore_ascii_case(value))
+    VALUE_WORDS.has(name.as_bytes())
 }
 
 /// Whether a member of this name holds the name of a pair.
 pub fn is_name_member(name: &str) -> bool {
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    NAME_WORDS.has(name.as_bytes())
 }
 
 impl Finder<'_, '_> {
@@ -322,8 +322,7 @@ impl Finder<'_, '_> {
         let key = key.strip_suffix(b"\\").unwrap_or(key);
         let word = key.iter().rev().take_while(|b| is_name(**b)).count();
         let word = &key[key.len() - word..];
-        let known = NAMES.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()));
-        known.then(|| (start - before.len() + key.len() - word.len(), element))
+        NAME_WORDS.has(word).then(|| (start - before.len() + key.len() - word.len(), element))
     }
 
     /// The value of a pair behind its name.
@@ -344,13 +343,12 @@ impl Finder<'_, '_> {
             let word = &text[word_start..word_end];
             // In `arn:aws:secretsmanager:…:secret:x` nothing is a member.
             let urn = word_start > 1 && text[word_start - 1] == b':' && text[word_start - 2].is_ascii_alphanumeric();
-            let is_value = !urn && VALUES.iter().any(|value| word.eq_ignore_ascii_case(value.as_bytes()));
+            let is_value = !urn && VALUE_WORDS.has(word);
             if let Some(found) = is_value.then(|| self.member_value(word_end)).flatten() {
                 return Some(found);
             }
             // A second name means that the pair has no value.
-            if NAMES.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes())) && !word.eq_ignore_ascii_case(b"id")
-            {
+            if NAME_WORDS.has(word) && !word.eq_ignore_ascii_case(b"id") {
                 return None;
             }
             at = word_end.max(at + 1);
@@ -431,14 +429,12 @@ impl Finder<'_, '_> {
         // Where each of the words stands last, found in one go.
         let mut places = [None; VALUES.len()];
         for (at, byte) in members.iter().enumerate().rev() {
-            if !VALUE_BYTES.has(byte) {
+            if !byte.is_ascii_alphabetic() || at > 0 && is_name(members[at - 1]) {
                 continue;
             }
-            for (value, place) in VALUES.iter().zip(&mut places) {
-                if place.is_none() && value.as_bytes()[0] == byte | 0x20 {
-                    let word = members.get(at..at + value.len());
-                    *place = word.filter(|word| word.eq_ignore_ascii_case(value.as_bytes())).map(|_| at);
-                }
+            for (nth, value) in VALUE_WORDS.beginning_with(*byte) {
+                let word = members.get(at..at + value.len()).filter(|_| places[nth].is_none());
+                places[nth] = places[nth].or(word.filter(|word| word.eq_ignore_ascii_case(value)).map(|_| at));
             }
         }
         VALUES.iter().zip(places).find_map(|(value, place)| {

@@ -30,6 +30,8 @@ pub const KNOWN: &[&str] = &[
     "parolă:MD_here,", "סיסמה:Charset:else,", "\n'`token(", "\n\"credentials(", " ('passcode'", "s\\pass:", "*:", "@:", "<password ", "\n- keys:",
     "4111 1111 1111 1111(  ", "my-password:%41,", "password=?,", "password?\n",
     "my-password:%252541,", "\n  auth:", "my_password = x\n", "name:pin: ", "\\u001b[0m\npass:", "%2541\\pin=",
+    "the password is still ",
+    "log in as root with password ", "user bob, pass ", "2026-03-01 08:00:00 token=x9K2mQ7w&a=1 ",
 ];
 
 /// Names, and a run behind all of them that each of them must not read anew.
