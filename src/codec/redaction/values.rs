@@ -68,6 +68,21 @@ const LABELS: &[&str] = &[
     "kennwort", "wachtwoord", "contraseña", "senha", "palavra-passe", "hasło", "clave", "mot de passe",
 ];
 
+/// What forms and messages say of a password behind a colon, in the languages of the world: `Passwort: erforderlich`.
+#[rustfmt::skip]
+const REMARKS: &[&str] = &[
+    "erforderlich", "falsch", "ungültig", "leer", "fehlt", "fehlerhaft", "geändert", "abgelaufen", "notwendig", "pflichtfeld", "keine",
+    "keines", "unbekannt", "korrekt", "gesetzt", "obligatoire", "requis", "facultatif", "optionnel", "invalide", "incorrect", "vide",
+    "aucun", "inconnu", "expiré", "modifié", "correct", "obligatorio", "obligatoria", "requerido", "requerida", "opcional", "inválida",
+    "inválido", "incorrecta", "incorrecto", "vacía", "vacío", "ninguna", "caducada", "cambiada", "obrigatório", "obrigatória", "incorreta",
+    "incorreto", "vazia", "nenhuma", "alterada", "obbligatorio", "obbligatoria", "richiesta", "richiesto", "opzionale", "errata", "vuota",
+    "nessuna", "scaduta", "verplicht", "optioneel", "ongeldig", "onjuist", "leeg", "zorunlu", "geçersiz", "yanlış", "boş", "isteğe bağlı",
+    "wymagane", "wymagany", "opcjonalne", "nieprawidłowe", "brak", "krävs", "valgfri", "påkrævet", "обязательно", "обязателен",
+    "необязательно", "неверный", "неверно", "пустой", "требуется", "изменён", "изменен", "истёк", "нет", "неправильный", "اجباری",
+    "اختیاری", "الزامی", "نامعتبر", "اشتباه", "نادرست", "خالی", "ندارد", "منقضی", "مطلوب", "مطلوبة", "إلزامي", "اختياري", "خاطئة", "必填", "选填",
+    "可选", "必须", "必需", "错误", "无效", "为空", "不能为空", "空", "无", "不正确", "已过期", "已修改", "必須", "任意", "無効", "なし", "필수", "선택", "없음",
+];
+
 /// The same in scripts of their own, where words are joined or bent.
 #[rustfmt::skip]
 const LABELS_OF_SCRIPTS: &[&str] = &[
@@ -81,11 +96,12 @@ pub fn is_label_of_password(value: &[u8], kinds: &Kinds) -> bool {
     if kinds.digits > 0 || value.len() > 16 && !kinds.has(kinds::FOREIGN) {
         return false;
     }
-    let same = |word: &&str| word.len() == value.len() && word.as_bytes().eq_ignore_ascii_case(value);
-    LABELS.iter().any(same)
+    static WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(LABELS.iter().chain(REMARKS)));
+    let known = |text: &str| LABELS.contains(&text) || REMARKS.contains(&text);
+    WORDS.has(value)
         || kinds.has(kinds::FOREIGN)
             && (LABELS_OF_SCRIPTS.iter().any(|word| memchr::memmem::find(value, word.as_bytes()).is_some())
-                || std::str::from_utf8(value).is_ok_and(|text| LABELS.contains(&text.to_lowercase().as_str())))
+                || std::str::from_utf8(value).is_ok_and(|text| known(&text.to_lowercase())))
 }
 
 /// Whether a value only stands where a secret will be, is or was: `{password}`, `${PASSWORD}`, `%s`, `<secret>`,
@@ -359,14 +375,23 @@ fn names_a_secret(value: &[u8]) -> bool {
 
 /// Whether the value is a keyword, a type or a word for nothing.
 pub fn is_keyword(value: &[u8]) -> bool {
-    /// The words by their first letter and their length.
-    static WORDS: LazyLock<[Vec<&'static [u8]>; 256]> = LazyLock::new(|| {
+    static WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(NO_SECRETS.iter()));
+    value.len() <= MAX_KEYWORD && WORDS.has(value)
+}
+
+/// Words in any case, by their first letter and their length.
+struct Words([Vec<&'static [u8]>; 256]);
+
+impl Words {
+    fn of(all: impl Iterator<Item = &'static &'static str>) -> Words {
         let mut words = [const { Vec::new() }; 256];
-        NO_SECRETS.iter().for_each(|word| words[place_of(word.as_bytes())].push(word.as_bytes()));
-        words
-    });
-    (1..=MAX_KEYWORD).contains(&value.len())
-        && WORDS[place_of(value)].iter().any(|word| value.eq_ignore_ascii_case(word))
+        all.for_each(|word| words[place_of(word.as_bytes())].push(word.as_bytes()));
+        Words(words)
+    }
+
+    fn has(&self, value: &[u8]) -> bool {
+        !value.is_empty() && self.0[place_of(value)].iter().any(|word| value.eq_ignore_ascii_case(word))
+    }
 }
 
 /// A number for the first letter of a word, in either case, and its length.

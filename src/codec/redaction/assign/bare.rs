@@ -24,12 +24,13 @@ const MAX_SIGNS: usize = 16;
 #[rustfmt::skip]
 const SETTERS: &[&[u8]] = &[
     b"ENV", b"ARG", b"\\set", b"SetEnv", b"setenv", b"setx", b"%env", b"-x", b"set", b"config", b"-gx", b"--global", b"configure",
-    b"env",
+    b"env", b"nmcli",
 ];
 /// What follows `config` where a command sets the name to the next word.
 const CONFIGURING: &[&[u8]] = &[b"set", b"create", b"update", b"add"];
 /// Names of settings that stand in front of their value alone.
-const SERVER_SETTINGS: &[&[u8]] = &[b"requirepass", b"masterauth", b"rootpw"];
+const SERVER_SETTINGS: &[&[u8]] =
+    &[b"requirepass", b"masterauth", b"rootpw", b"sv_password", b"rcon_password", b"AUTH"];
 /// Words of sentences that tell somebody a password, in front of its name.
 const TELLING: &[&[u8]] = &[b"use", b"using", b"with", b"enter", b"type", b"try", b"Use", b"Enter", b"Try"];
 /// The numbers of the ends that a reader remembers for values.
@@ -170,7 +171,8 @@ impl Finder<'_, '_> {
         if self.is_expression(&range, operator) {
             return None;
         }
-        let role = if operator.mentions && self.is_said_in_other_letters(&range) { Role::Setting } else { role };
+        let said = operator.mentions && self.is_said_in_other_letters(&range) || self.is_told(&range, operator, role);
+        let role = if said { Role::Setting } else { role };
         // A name with a hyphen in front of a colon is a header's.
         let sets = match operator.sign {
             Sign::Assign => matches!(place, Place::Url | Place::Field | Place::Setting),
@@ -422,25 +424,36 @@ impl Finder<'_, '_> {
         let mut before_last: &[u8] = b"";
         for word in std::iter::once(command).chain(words) {
             logs_in |= word == b"login";
-            of_user |= word == b"user";
+            of_user |= matches!(word, b"user" | b"username");
             configures |= word == b"configure" || before_last == b"config" && CONFIGURING.contains(&word);
             before_last = word;
         }
         let sets = |word: &[u8]| SETTERS.contains(&word);
         // `this will set PWD automatically` is a sentence.
         let sentence = last == b"set" && !sets(command) && !backwards.next().is_some_and(sets);
+        // `log in with password x`
+        logs_in &= !matches!(last, b"with" | b"using");
         if sets(command) || sets(last) || logs_in || configures {
             let place = if sentence && !logs_in && !configures { Place::Mention } else { Place::Setting };
             return Some((place, "a command that sets the name"));
         }
         // Settings of servers that are this and nothing else, and `.netrc` on several lines.
         let alone = command.is_empty() && self.is_whole_line(at);
+        let alone = alone || name == b"AUTH" && self.is_whole_line(at);
         if alone && (SERVER_SETTINGS.contains(&name) || self.is_below_login(here.line_start)) {
             return Some((Place::Setting, "a line of settings"));
         }
         // `PASS x` of FTP and POP.
         if name == b"PASS" && before.is_empty() && self.is_whole_line(at) {
             return Some((Place::Setting, "a command that sets the name"));
+        }
+        // `enable secret 0 x`, `username bob privilege 15 password 0 x` of routers.
+        if matches!(self.text[self.name.end..at], [b' ', b'0' | b'5' | b'7', b' ']) && (last == b"enable" || of_user) {
+            return Some((Place::Setting, "what a router is told"));
+        }
+        // `user bob, pass x`
+        if self.name.class.is_password() && self.is_behind_login() {
+            return Some((Place::Mention, "what stands behind a user"));
         }
         // `pass x` is a sentence more often than not.
         if self.name.class == Class::Short && last != b"login" && !of_user {

@@ -2,6 +2,7 @@
 
 use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::literal::{Literal, literal};
 use super::secret::{Role, may_be_secret};
@@ -60,7 +61,8 @@ const fn chars(name: &'static str, argument: Argument) -> Call {
 #[rustfmt::skip]
 const CALLS: &[Call] = &[
     password("getconnection", Third), password("mysqli", Third), password("^pdo", Third),
-    password("mysql_connect", Third), password("mysqli_connect", Third), password("mysql.connect", Third),
+    password("withemailandpassword", Third), password("wifi.begin", Second), password("username_pw_set", Second),
+    password("^minio", Third), password("db.auth", Second), password("mysql_connect", Third), password("mysqli_connect", Third), password("mysql.connect", Third),
     password("mysqldb.connect", Third), password("psycopg2.connect", Third), password("dbi->connect", Third), password("dbinterface.connect", Fourth),
     password("url.create", Third), password("smbconnection", Second), password("key_set_with_value", Third),
     password("cx_oracle.connect", Second), password("oracledb.connect", Second), password("ldap3.connection", Third),
@@ -88,13 +90,20 @@ const CALLS: &[Call] = &[
     key("cookieparser", First), key("oauthhandler", Second), key("oauth1handler", Second),
 ];
 
+/// The calls by the last letter of their names.
+static BY_LAST: LazyLock<[Vec<&'static Call>; 32]> = LazyLock::new(|| {
+    let mut by_last = [const { Vec::new() }; 32];
+    CALLS.iter().for_each(|call| by_last[usize::from(call.name.as_bytes()[call.name.len() - 1] & 0x1F)].push(call));
+    by_last
+});
+
 /// Where the filter looks for these names, in the notation of shapes.
 #[rustfmt::skip]
 pub const CALL_WINDOWS: &[&str] = &[
     "nect(", "c_auth", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
     "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
-    "bot(", "thub(", "tlab(", "t.run", "enai(", "groq(", "opic(", "ient(",
+    "word(", "egin(", "w_set", "inio(", "bot(", "thub(", "tlab(", "t.run", "enai(", "groq(", "opic(", "ient(",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.
@@ -127,15 +136,11 @@ fn call_at(text: &[u8], at: usize) -> Option<(&'static Call, usize)> {
         let rest = &name[..name.len() - word.len()];
         rest.last().is_none_or(|b| !is_name(*b)) || is_after_escape(text, end - word.len())
     };
-    // Most calls are passed over by their last letter.
-    let is = |call: &&Call| {
-        call.name.as_bytes().last() == Some(&last)
-            && match call.name.strip_prefix('^') {
-                Some(word) => ends_with(word) && whole(word),
-                None => ends_with(call.name) || call.name == ".connect" && ends_with(">connect"),
-            }
+    let is = |call: &&&'static Call| match call.name.strip_prefix('^') {
+        Some(word) => ends_with(word) && whole(word),
+        None => ends_with(call.name) || call.name == ".connect" && ends_with(">connect"),
     };
-    CALLS.iter().find(is).map(|call| (call, open))
+    BY_LAST[usize::from(last & 0x1F)].iter().find(is).map(|call| (*call, open))
 }
 
 /// The last letter of the name of the call among whose arguments `at` stands.

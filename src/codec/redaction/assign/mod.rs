@@ -3,6 +3,7 @@
 
 mod bare;
 mod calls;
+mod chosen;
 mod ends;
 mod files;
 mod frame;
@@ -56,6 +57,9 @@ pub struct Found {
 const MAX_NAME: usize = 64;
 /// Bytes around a name that are looked at, at most.
 const NEARBY: usize = 48;
+
+/// What stands in front of a name whose value a sentence quotes.
+const QUOTING: &[&[u8]] = &[b"with ", b"using ", b"use ", b"try ", b"invalid ", b"wrong ", b"bad ", b"weak "];
 
 /// A name that announces a secret.
 #[derive(Clone, Debug)]
@@ -173,6 +177,10 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
     // `?key=x`
     if name == b"key" && text.get(range.end) == Some(&b'=') && matches!(text[..range.start].last(), Some(b'?' | b'&')) {
         return Some(Class::Weak);
+    }
+    // `10.0.0.7:6379> AUTH x`
+    if name == b"AUTH" && text[..range.start].closes_with(b"> ") {
+        return Some(Class::Password);
     }
     // A list of keys, whose line may end as JSON writes it.
     let list = |signs: &&[u8]| text[range.end..].starts_with(signs);
@@ -316,16 +324,22 @@ impl Finder<'_, '_> {
         self.named_pair(found);
         self.columns(found);
         self.csv(found);
-        if found.len() == known {
+        // In the head of a table or alone in a title no sign of a program follows a name.
+        let signs = const { &ByteSet::of(b"=().[]{}<>!&?+/#%@^~$'") };
+        let heads = self.text.get(self.name.end).is_none_or(|next| !signs.has(next));
+        if found.len() == known && heads {
             self.table(found);
         }
         if found.len() == known {
-            self.frame(found);
+            if heads {
+                self.frame(found);
+            }
             self.rows_before(found);
         }
         if found.len() == known {
             let beside = self.next_line().or_else(|| self.reversed()).or_else(|| self.next_argument());
-            let beside = beside.or_else(|| self.led_to()).or_else(|| self.below_title());
+            let beside = beside.or_else(|| self.led_to());
+            let beside = beside.or_else(|| if heads { self.below_title() } else { None });
             let beside = beside.or_else(|| self.among_targets()).or_else(|| self.element_beside());
             let beside = beside.or_else(|| self.refused_input()).or_else(|| self.commented());
             found.extend(beside.or_else(|| self.answered()));
@@ -512,6 +526,17 @@ impl Finder<'_, '_> {
         !closes || self.text.get(literal.start).is_some_and(u8::is_ascii_alphanumeric)
     }
 
+    /// `log in as bob with the password "x"`: a word between quotes that a sentence tells somebody.
+    fn is_quoted_to_somebody(&self, value: &[u8], operator: &Operator) -> bool {
+        let before = &self.text[..self.name.range.start];
+        let told = || QUOTING.iter().any(|word| before.ends_with(word));
+        operator.sign == Sign::Space
+            && self.name.class.is_password()
+            && self.name.quotes.is_none()
+            && (told() || self.is_behind_login())
+            && chosen::is_chosen(value)
+    }
+
     fn quoted(&self, literal: &Literal, operator: &Operator, why: &'static str) -> Option<Found> {
         let value = &self.text[literal.start..literal.end];
         let role = match operator.sign {
@@ -520,6 +545,7 @@ impl Finder<'_, '_> {
             // `"password" -> "x"` of Scala, and a sentence that quotes what the password is.
             Sign::Cell if self.name.quotes.is_some() && self.text[..operator.end].closes_with(b"->") => Role::Assigned,
             Sign::Space if operator.mentions && self.name.class == Class::Password => Role::Setting,
+            Sign::Space if self.is_quoted_to_somebody(value, operator) => Role::Setting,
             Sign::Comma | Sign::Space | Sign::Cell | Sign::Call => Role::Beside,
             _ => Role::Assigned,
         };

@@ -1,5 +1,6 @@
 //! The operator between a name and its value: `=`, `:`, `=>`, a comma, a call, a tag, or only space.
 
+use super::chosen::past_adverbs;
 use super::ends::cell_sign;
 use super::prose::past_phrase;
 use super::{Name, blanks, is_name_member};
@@ -125,10 +126,10 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if let Some(end) = past_set_user(text, name, to) {
         return Some(Operator::new(Sign::Assign, end));
     }
-    if let Some(end) = past_phrase(reader, name, at) {
+    if let Some(end) = past_phrase(reader, name, at).map(|end| past_adverbs(text, end)) {
         return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
     }
-    if let Some(end) = past_verb(text, name, at, to) {
+    if let Some(end) = past_verb(text, name, at, to).map(|end| past_adverbs(text, end)) {
         return Some(Operator { mentions: true, ..make(Sign::Space, end - to) });
     }
     if to > at
@@ -213,7 +214,9 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
 fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
     let rest = &text[to..];
     if name.quotes.is_some() || !name.is_foreign && !rest.first().is_some_and(|first| VERB_HEADS.has(first)) {
-        return None;
+        // `the password's still x`; without another word it may be the password's length.
+        let own = to == at && name.quotes.is_none() && rest.begins_with(b"'s ");
+        return own.then(|| past_adverbs(text, to + 2)).filter(|end| *end > to + 2);
     }
     let verb = VERBS_OF_BEING.iter().find(|verb| {
         if rest.first() != verb.as_bytes().first() {
@@ -328,7 +331,7 @@ pub(super) const ENDING_VERBS: &[&str] =
     &["است", "هست", "می‌باشد", "میباشد", "می باشد", "です", "だ", "입니다", "이에요", "예요"];
 /// Verbs that say what something is.
 const VERBS_OF_BEING: &[&str] =
-    &["is", "was", "are", "ist", "lautet", "est", "es", "é", "jest", "это", "—", "是", "为", "は", "está"];
+    &["is", "was", "are", "ist", "lautet", "est", "es", "é", "è", "jest", "это", "—", "是", "为", "は", "está"];
 /// The first bytes of these verbs.
 const VERB_HEADS: &ByteSet = &{
     let (mut heads, mut nth) = ([0; VERBS_OF_BEING.len()], 0);

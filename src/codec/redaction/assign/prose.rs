@@ -3,6 +3,7 @@
 use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
+use super::chosen::is_chosen;
 use super::secret::{Role, may_be_secret};
 use super::{CREDENTIAL, Class, Finder, Found, Name, blanks};
 use crate::codec::redaction::byte_set::ByteSet;
@@ -12,7 +13,13 @@ use crate::codec::redaction::names::is_name;
 use crate::codec::redaction::reader::Reader;
 
 /// Words that go on behind a name: `password for bob is`, `password has been reset to`.
-const CONTINUING: &[&[u8]] = &[b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from"];
+#[rustfmt::skip]
+const CONTINUING: &[&[u8]] = &[
+    b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from", b"der", b"des", b"vom", b"von", b"du", b"de", b"del", b"do", b"da",
+    b"dos", b"di", b"della",
+];
+/// Verbs behind such words in other languages.
+const OTHER_VERBS: &[&[u8]] = &[b"ist", b"lautet", b"est", b"es", "é".as_bytes(), "è".as_bytes()];
 /// What was done with a name, in front of a colon and the value.
 const GIVEN: &[&[u8]] = &[
     b"provided",
@@ -74,6 +81,8 @@ const LOGINS: &[&[u8]] = &[
     b"credenziali",
     b"inloggegevens",
 ];
+/// How those of them begin that mean a user and a password, and nothing else.
+const CREDENTIALS: &[&[u8]] = &[b"cred", b"zugangsdaten", b"identifiants", b"inloggegevens"];
 /// What stands between the word for a login and its user, and between the user and the password.
 const INTRODUCING: &[&[u8]] = &[b":", b" is", b" are", b" =", b" with", b" as", b" using"];
 /// Users that every system has: no word needs to introduce them.
@@ -117,7 +126,8 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
             let end = at + 1 + len + 1;
             return text[end - 1..].starts_with(&[*quote, b':', b' ']).then_some(end + 1);
         }
-        let len = reader.end_of(marks::WORD, at, reach.saturating_sub(at)) - at;
+        let accented = text[at..].starts_with("é ".as_bytes()) || text[at..].starts_with("è ".as_bytes());
+        let len = if accented { 2 } else { reader.end_of(marks::WORD, at, reach.saturating_sub(at)) - at };
         let word = &text[at..at + len];
         let end = at + len;
         let colon = text.get(end) == Some(&b':');
@@ -130,7 +140,8 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
         if len == 0 || verb || nth == 0 && !CONTINUING.contains(&word) {
             return None;
         }
-        let verb = matches!(word, b"is" | b"to") || nth == 0 && word == b"from";
+        let verb =
+            matches!(word, b"is" | b"to") || nth == 0 && word == b"from" || nth > 1 && OTHER_VERBS.contains(&word);
         match text.get(end + usize::from(colon)) {
             Some(b' ') if verb || colon => return Some(end + usize::from(colon)),
             Some(b' ') => at = blanks(text, end),
@@ -283,7 +294,7 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
     if text[at..].begins_with(b" p: ") {
         let before = &text[at.saturating_sub(40)..at];
         if memchr::memmem::rfind(before, b"u: ").is_some() {
-            found.extend(word_of_login(reader, at + 4));
+            found.extend(word_of_login(reader, at + 4, true));
         }
         return;
     }
@@ -308,7 +319,7 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         let value = at + after + 1;
         let version = matches!(text.get(value..value + 2), Some([b'v' | b'0'..=b'9', b'0'..=b'9' | b'.']));
         if tries && !version && text.get(at + after) == Some(&b':') {
-            found.extend(word_of_login(reader, value));
+            found.extend(word_of_login(reader, value, false));
         }
         return;
     }
@@ -355,7 +366,12 @@ fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
         return None;
     }
     at = blanks(text, at + sign.map_or(1, |sign| sign.len()));
-    let ticks = |at: usize| usize::from(text.get(at) == Some(&b'`'));
+    let ticks = |at: usize| text[at..].iter().take(2).take_while(|b| matches!(b, b'`' | b'*')).count();
+    // `Log in with Google / Facebook` says none.
+    let begins = |word: &&[u8]| {
+        text[name.start..].len() > word.len() && text[name.start..][..word.len()].eq_ignore_ascii_case(word)
+    };
+    let says = known(at + ticks(at)) || CREDENTIALS.iter().any(begins);
     at += ticks(at);
     let of_user = |b: &u8| b.is_ascii_alphanumeric() || const { &ByteSet::of(b"_-.@+") }.has(b);
     let (first, user) = (at, text[at..].iter().take(40).take_while(|b| of_user(b)).count());
@@ -369,18 +385,20 @@ fn login(reader: &Reader<'_>, name: Range<usize>) -> Option<Found> {
     // Base64 has slashes, too.
     let user = &text[first..first + user];
     let encoded = *sign == &b"/"[..] && (user.contains(&b'+') || super::is_random(user));
-    word_of_login(reader, if encoded { first } else { at + ticks(at) })
+    word_of_login(reader, if encoded { first } else { at + ticks(at) }, says)
 }
 
-fn word_of_login(reader: &Reader<'_>, at: usize) -> Option<Found> {
+/// The password of a login. Where nothing else can stand it may be a word.
+fn word_of_login(reader: &Reader<'_>, at: usize, says: bool) -> Option<Found> {
     let text = reader.text;
-    let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`<>\\,;()") }.has(b);
+    let stops = |b: &u8| b.is_ascii_whitespace() || const { &ByteSet::of(b"\"'`*<>\\,;()") }.has(b);
     let len = text[at..].iter().take(MAX_LOGIN).position(stops).unwrap_or((text.len() - at).min(MAX_LOGIN));
     let value = &text[at..at + len];
     let value = value.strip_suffix(b".").unwrap_or(value);
     let taken = !value.contains(&b'/') || super::is_random(value);
     let begins = |way: &&[u8]| value.len() >= way.len() && value[..way.len()].eq_ignore_ascii_case(way);
     let taken = taken && !WAYS.iter().any(begins);
-    let taken = taken && may_be_secret(Class::Password, value, Role::Mention);
+    let word = says && is_chosen(value) && may_be_secret(Class::Password, value, Role::Setting);
+    let taken = taken && (word || may_be_secret(Class::Password, value, Role::Mention));
     taken.then(|| Found { range: at..at + value.len(), rule: CREDENTIAL, why: "the password of a login" })
 }

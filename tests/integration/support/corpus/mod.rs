@@ -1,6 +1,7 @@
 //! A corpus for redaction: secrets in all the places where they stand, and clean text from what is installed.
 
 pub mod audit;
+pub mod backends;
 pub mod clean;
 pub mod contexts;
 pub mod daily;
@@ -55,6 +56,14 @@ pub const OTHER_HUMAN: &[&str] = &[
     "sommer2019", "Kaffee!12", "p4ssw0rd!", "manutd99", "Geheim#7", "qazwsx123", "S0mething$", "letmein2",
     "Winter-2023", "c0rrect_h0rse", "dragonfly", "Passw0rd1", "mypass99", "tigger!", "1q2w3e4r", "Zürich2020",
     "рассвет7", "J@cob99", "abc12345", "blink182",
+];
+
+/// Passwords of letters alone, which nothing but their place tells from words.
+#[rustfmt::skip]
+pub const LETTERS: &[&str] = &[
+    "sunshine", "correcthorse", "iloveyou", "princess", "monkey", "shadow", "dragon", "superman", "trustnoone",
+    "letmein", "whatever", "starwars", "cheesecake", "bluebird", "Liverpool", "Charlie", "michelle", "sonnenschein",
+    "qwertyuiop", "chocolat", "BlueSkies", "OpenSesame", "purplerain", "butterfly",
 ];
 
 /// A random value of one of the shapes that keys have.
