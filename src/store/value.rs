@@ -237,15 +237,18 @@ const HEX: [u8; 256] = {
     table
 };
 
+/// Where each byte of a UUID stands in its text, behind the quote.
+const UUID_PLACES: [usize; 16] = [1, 3, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 29, 31, 33, 35];
+
+/// Whole dictionaries are written out, so that it is done without a look at each digit's place.
 pub fn write_uuid(bits: u128, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for nth in 0..32 {
-        if matches!(nth, 8 | 12 | 16 | 20) {
-            out.push(b'-');
-        }
-        out.push(b"0123456789abcdef"[(bits >> (124 - 4 * nth)) as usize & 15]);
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = *b"\"00000000-0000-0000-0000-000000000000\"";
+    for (byte, place) in bits.to_be_bytes().into_iter().zip(UUID_PLACES) {
+        text[place] = DIGITS[usize::from(byte >> 4)];
+        text[place + 1] = DIGITS[usize::from(byte & 15)];
     }
-    out.push(b'"');
+    out.extend_from_slice(&text);
 }
 
 #[cfg(test)]
