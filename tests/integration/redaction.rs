@@ -156,13 +156,13 @@ fn secrets_are_found_in_what_a_day_of_work_leaves() {
 /// What back ends, pipelines, devices and the people around them leave.
 #[test]
 fn secrets_are_found_in_what_back_ends_and_devices_leave() {
-    hold(BACKENDS, 80, 90);
+    hold(BACKENDS, 80, 92);
 }
 
 /// A password of letters alone is told from a word by its place.
 #[test]
 fn passwords_of_letters_alone_are_found_by_their_place() {
-    for (name, corpus, of_all) in [("daily", DAILY, 70), ("backends", BACKENDS, 70), ("workplace", WORKPLACE, 70)] {
+    for (name, corpus, of_all) in [("daily", DAILY, 80), ("backends", BACKENDS, 82), ("workplace", WORKPLACE, 85)] {
         let (mut sum, mut wide) = (Tally::default(), Vec::<&str>::new());
         for (kind, places) in corpus {
             let letters = |random: &mut Random| (*random.pick(LETTERS)).to_owned();
