@@ -86,21 +86,41 @@ impl Masked {
 
     /// The same for what the part of the text says that begins at `start`.
     pub fn within(&self, start: usize, view: &View) -> Masked {
-        self.mapped(start, |at| view.place(at))
+        self.mapped(&(start..start + view.source_len()), |at| view.place(at))
     }
 
     /// The same for a part of the text as it is.
     pub fn part(&self, part: &Range<usize>) -> Masked {
-        self.mapped(part.start, |at| at.min(part.len()))
+        self.mapped(part, |at| at.min(part.len()))
     }
 
-    fn mapped(&self, start: usize, place: impl Fn(usize) -> usize) -> Masked {
-        let place = |at: usize| at.checked_sub(start).map_or(0, &place);
+    /// Only what stands in the part is read: a text may have as many parts as masks.
+    fn mapped(&self, part: &Range<usize>, place: impl Fn(usize) -> usize) -> Masked {
+        let place = |at: usize| at.checked_sub(part.start).map_or(0, &place);
         let places = |ranges: &[Range<usize>]| {
-            let within = ranges.iter().map(|range| place(range.start)..place(range.end));
-            within.filter(|range| !range.is_empty()).collect()
+            let ranges = &ranges[ranges.partition_point(|range| range.end <= part.start)..];
+            let within = ranges.iter().take_while(|range| range.start < part.end);
+            within.map(|range| place(range.start)..place(range.end)).filter(|range| !range.is_empty()).collect()
         };
-        let names = self.settled.iter().filter(|name| **name >= start).map(|name| place(*name));
+        let names = &self.settled[self.settled.partition_point(|name| *name < part.start)..];
+        let names = names.iter().take_while(|name| **name < part.end).map(|name| place(*name));
         Masked { masks: places(&self.masks), settled: names.collect(), near: places(&self.near) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// JSON may have as many strings as masks: what each string is told must not grow with all of them.
+    #[test]
+    fn a_part_is_told_only_of_what_stands_in_it() {
+        let every = |step: usize, len: usize| (0..1000).map(|nth| nth * step..nth * step + len).collect::<Vec<_>>();
+        let all =
+            Masked { masks: every(20, 10), settled: (0..1000).map(|nth| nth * 20 + 15).collect(), near: every(20, 18) };
+        let part = all.part(&(405..445));
+        assert_eq!(part.masks, [0..5, 15..25, 35..40]);
+        assert_eq!(part.near, [0..13, 15..33, 35..40]);
+        assert_eq!(part.settled, [10, 30]);
     }
 }

@@ -44,6 +44,11 @@ impl View {
         (self.from[start] as usize, self.from[end] as usize)
     }
 
+    /// How long the original text is.
+    pub fn source_len(&self) -> usize {
+        self.from.last().map_or(0, |end| *end as usize)
+    }
+
     /// What the view says once it is decoded in turn.
     pub fn decoded(&self, disguises: Disguises) -> View {
         let View { bytes, from } = View::of(&self.bytes, disguises);
