@@ -104,6 +104,12 @@ pub trait Intake: Send + Sync {
         false
     }
 
+    /// Bytes that a source may have on their way to the journal, so that whoever is not outpaced stays so. Of interest to
+    /// those who can wait.
+    fn most_ahead(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Submits a job. Jobs of one caller keep their order. The receipt resolves when the job's `wait` is met.
     fn submit(&self, job: Job) -> Receipt;
 

@@ -35,6 +35,8 @@ pub struct Batcher {
     filter: Option<Filter>,
     /// Bytes of one write while more than a batch waits; 0 where a batch is the most.
     catch_up: usize,
+    /// What the sink may have of records that are nobody else's, whatever the limits say.
+    fair: usize,
     queue: VecDeque<Gathered>,
     /// Whether the journal holds all records in the queue in memory anyway.
     is_shared: bool,
@@ -56,13 +58,40 @@ struct Gathered {
 impl Batcher {
     pub fn new(limits: Batching, max_age: Option<Duration>, filter: Option<Filter>, position: u64) -> Batcher {
         let queue = VecDeque::new();
-        Batcher { limits, max_age, filter, catch_up: 0, queue, is_shared: true, events: 0, bytes: 0, position }
+        Batcher {
+            limits,
+            max_age,
+            filter,
+            catch_up: 0,
+            fair: usize::MAX,
+            queue,
+            is_shared: true,
+            events: 0,
+            bytes: 0,
+            position,
+        }
     }
 
     /// Lets one write have up to so many bytes, whatever the limits say, while more than a batch waits in memory that is
     /// the journal's: a sink whose cost is mostly per write catches up with fewer of them.
     pub fn catching_up(self, bytes: usize) -> Batcher {
         Batcher { catch_up: bytes, ..self }
+    }
+
+    /// Keeps records that are nobody else's to so many bytes.
+    pub fn set_fair(&mut self, bytes: usize) {
+        self.fair = bytes;
+    }
+
+    /// Whether there is room for as much again of records that are nobody else's while a batch of them is written.
+    pub fn may_read_ahead(&self) -> bool {
+        self.is_shared || self.fair / 2 >= self.limits.bytes.to_usize()
+    }
+
+    /// The most bytes of a batch.
+    fn batch_bytes(&self) -> usize {
+        let limit = self.limits.bytes.to_usize();
+        if self.is_shared { limit } else { limit.min(self.fair) }
     }
 
     /// Takes a record; events before the position are skipped.
@@ -108,7 +137,7 @@ impl Batcher {
 
     /// Whether a batch is full.
     fn is_full(&self) -> bool {
-        self.events >= self.limits.events.get() || self.bytes >= self.limits.bytes.to_usize()
+        self.events >= self.limits.events.get() || self.bytes >= self.batch_bytes()
     }
 
     /// Whether more may be read for the next write.
@@ -118,7 +147,7 @@ impl Batcher {
 
     /// Bytes that may be read at once for the next write.
     pub fn wanted_bytes(&self) -> usize {
-        let batch = self.limits.bytes.to_usize();
+        let batch = self.batch_bytes();
         let left = if self.is_full() { self.catch_up } else { batch }.saturating_sub(self.bytes);
         left.clamp(1, batch.max(1))
     }
@@ -266,5 +295,30 @@ mod tests {
         let mut mixed: Vec<Arc<Record>> = waiting.iter().take(3).cloned().collect();
         mixed.extend(records(9).into_iter().skip(3));
         assert!(writes(mixed, 5000).iter().all(|events| *events <= 30));
+    }
+
+    #[test]
+    fn of_what_is_nobody_elses_no_more_is_gathered_than_a_fair_part() {
+        let limits = Batching { bytes: ByteSize(1000), ..Batching::default() };
+        let mut batcher = Batcher::new(limits, None, None, 0);
+        batcher.set_fair(250);
+        let waiting = records(3);
+        waiting.iter().for_each(|record| batcher.push(record.clone(), Instant::now()));
+        assert!(batcher.wants_more() && batcher.may_read_ahead(), "the journal has them in memory too");
+        let mut pushed = 0;
+        for record in records(9).into_iter().skip(3) {
+            if !batcher.wants_more() {
+                break;
+            }
+            batcher.push(record, Instant::now());
+            pushed += 1;
+        }
+        assert_eq!(pushed, 1, "all of it counts");
+        assert!(!batcher.may_read_ahead());
+        assert_eq!(batcher.next(Instant::now(), false).map(|pending| pending.batch.len()), Some(40));
+        assert!(batcher.wanted_bytes() <= 250);
+        batcher.set_fair(2000);
+        assert!(batcher.may_read_ahead());
+        drop(waiting);
     }
 }

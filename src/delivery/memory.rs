@@ -1,6 +1,7 @@
 //! Memory for write batches: one share for all sinks, from which each batch takes what it pins.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -8,12 +9,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const UNIT: usize = 1024;
 /// A batch is there as records and once more as the sink encodes it.
 const COPIES: usize = 2;
+/// What may be read from the disk is enough for so many of the largest writes.
+const WRITES: usize = 4;
 
 /// One share, for every sink; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct DeliveryMemory {
     left: Arc<Semaphore>,
     total: usize,
+    /// What the sinks may have in all of records that the journal has not in memory.
+    from_disk: usize,
+    sinks: Arc<AtomicUsize>,
+}
+
+/// A sink among those that share the memory, for as long as it lives.
+pub struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What a batch has taken; returned when dropped.
@@ -25,7 +40,33 @@ pub struct DeliveryPermit {
 impl DeliveryMemory {
     pub fn new(bytes: usize) -> DeliveryMemory {
         let total = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        DeliveryMemory { left: Arc::new(Semaphore::new(total)), total }
+        DeliveryMemory {
+            left: Arc::new(Semaphore::new(total)),
+            total,
+            from_disk: Self::of_records(bytes),
+            sinks: Arc::default(),
+        }
+    }
+
+    /// The same where so many bytes of records may be read from the disk.
+    pub fn with_bytes_from_disk(self, bytes: usize) -> DeliveryMemory {
+        DeliveryMemory { from_disk: bytes, ..self }
+    }
+
+    pub fn seat(&self) -> Seat {
+        self.sinks.fetch_add(1, Ordering::Relaxed);
+        Seat(self.sinks.clone())
+    }
+
+    /// The most bytes of records for one write, though the journal has them in memory: what is written for long takes the room
+    /// of what others are about to read.
+    pub fn most_at_once(&self) -> usize {
+        self.from_disk / WRITES
+    }
+
+    /// The equal part of a sink of what may be read from the disk.
+    pub fn fair_bytes(&self) -> usize {
+        self.from_disk / self.sinks.load(Ordering::Relaxed).max(1)
     }
 
     /// How much of a share of so many bytes is for records, which the journal may have in memory as well.
@@ -64,5 +105,15 @@ mod tests {
         drop((first, only, none));
         assert_eq!(memory.left.available_permits(), 100);
         assert!(memory.take(usize::MAX / 4, false).is_some(), "one batch may have all of it");
+    }
+
+    #[test]
+    fn sinks_have_equal_parts_of_what_may_be_read_from_the_disk() {
+        let memory = DeliveryMemory::new(100 * UNIT).with_bytes_from_disk(80 * UNIT);
+        assert_eq!(memory.fair_bytes(), 80 * UNIT);
+        let seats: Vec<Seat> = (0..4).map(|_| memory.clone().seat()).collect();
+        assert_eq!(memory.fair_bytes(), 20 * UNIT);
+        drop(seats);
+        assert_eq!(memory.fair_bytes(), 80 * UNIT);
     }
 }

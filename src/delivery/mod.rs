@@ -56,7 +56,7 @@ pub use feed::{Feed, FeedError, Skipped};
 use in_flight::InFlight;
 use limits::{ConcurrencyLimit, RateLimiter};
 pub use memory::DeliveryMemory;
-use memory::DeliveryPermit;
+use memory::{DeliveryPermit, Seat};
 pub use moving::{Moved, move_cursor};
 pub use policy::Policy;
 use saved::Saved;
@@ -143,6 +143,7 @@ struct Loop<F> {
     /// Events and bytes of batches that the cursor has not passed, oldest first: on their way, or ended behind one that is.
     unsettled: VecDeque<(usize, usize)>,
     memory: DeliveryMemory,
+    _seat: Seat,
     /// The next batch waits for it.
     lacks_memory: bool,
     rate: RateLimiter,
@@ -178,7 +179,7 @@ impl<F: Feed> Delivery<F> {
         cx.memory = saved.memory.take().map(|memory| (saved.position, memory));
         let filter = filter.map(Arc::new);
         let mut this = Loop {
-            batcher: batcher(&policy, &filter, &*config, saved.position),
+            batcher: batcher(&policy, &filter, &*config, &memory, saved.position),
             rate: RateLimiter::new(policy.rate),
             concurrency: ConcurrencyLimit::new(policy.concurrency),
             connection: Arc::new(SinkConnection::new(config, cx, policy, metrics, dead_letters, parks, stop.clone())),
@@ -189,6 +190,7 @@ impl<F: Feed> Delivery<F> {
             watermark: Watermark::default(),
             out: BTreeMap::new(),
             unsettled: VecDeque::new(),
+            _seat: memory.seat(),
             memory,
             lacks_memory: false,
             skipped: Vec::new(),
@@ -222,12 +224,18 @@ impl<F: Feed> Delivery<F> {
     }
 }
 
-fn batcher(policy: &Policy, filter: &Option<Arc<Filter>>, config: &dyn AnySinkConfig, position: u64) -> Batcher {
+fn batcher(
+    policy: &Policy,
+    filter: &Option<Arc<Filter>>,
+    config: &dyn AnySinkConfig,
+    memory: &DeliveryMemory,
+    position: u64,
+) -> Batcher {
     let filter = filter.clone().map(|filter| Box::new(move |record: &Record| filter(record)) as Filter);
     let batcher = Batcher::new(policy.batch.clone(), policy.max_age, filter, position);
     // A limit that somebody has set is kept, and a rate is not for bursts.
     let is_free = policy.batch == policy::Batching::default() && policy.rate.is_none();
-    batcher.catching_up(if is_free { config.catch_up_bytes() } else { 0 })
+    batcher.catching_up(if is_free { config.catch_up_bytes().min(memory.most_at_once()) } else { 0 })
 }
 
 impl<F: Feed> Loop<F> {
@@ -243,9 +251,11 @@ impl<F: Feed> Loop<F> {
                 return;
             }
             let now = Instant::now();
+            self.batcher.set_fair(self.memory.fair_bytes());
             let may_read = !self.stopping
                 && !self.closed
                 && self.batcher.wants_more()
+                && (self.out.is_empty() || self.batcher.may_read_ahead())
                 && self.read_again.is_none_or(|again| again <= now);
             let wanted = self.batcher.wanted_bytes();
             let wake = self.wake(now);
@@ -430,7 +440,8 @@ impl<F: Feed> Loop<F> {
         self.unsettled.clear();
         self.feed.rewind();
         let connection = &self.connection;
-        self.batcher = batcher(&connection.policy, &self.filter, &*connection.config, self.feed.position());
+        self.batcher =
+            batcher(&connection.policy, &self.filter, &*connection.config, &self.memory, self.feed.position());
         self.connection.forget_sink();
         self.opened = false;
         self.read_again = Some(Instant::now() + AGAIN);

@@ -270,8 +270,7 @@ impl Appender {
         for (record, stream_bytes) in records.into_iter().filter(|(record, _)| !record.lines.is_empty()) {
             state.tier.push(record, stream_bytes, Vec::new());
         }
-        let synced_seq = state.synced_seq;
-        state.tier.trim(synced_seq);
+        state.trim_tier(&shared.unpacked);
         shared.syncs.lock().expect("no panic while it is held").jobs.push_back(job);
         drop(state);
         shared.sync_turn.notify_all();

@@ -39,6 +39,11 @@ impl Options {
             consumer_bytes: 4 << 20,
         }
     }
+
+    /// How much there may be of records that were read from the disk, those included that consumers pay for.
+    pub fn bytes_from_disk(&self) -> usize {
+        self.tier_bytes / 4 * 3 + self.consumer_bytes
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

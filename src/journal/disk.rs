@@ -102,6 +102,7 @@ fn read_segment(
         _ => DATA_START,
     };
     let is_shared = shared.state().cursors.len() > 1;
+    let mut body = Vec::new();
     while at < segment.end && (*bytes < max_bytes || placed.is_empty()) {
         if is_shared && let Some((known, next)) = shared.unpacked.get((segment.index, at)) {
             let record = &known.record;
@@ -124,9 +125,9 @@ fn read_segment(
             continue;
         };
         if header.end_seq() > spot.seq && header.count > 0 && wanted.has_at(header.stream, header.first_seq) {
-            let mut body = vec![0; header.body_len()];
+            body.resize(header.body_len(), 0);
             segment.place.file.read_at(&mut body, u64::from(at) + RECORD_HEADER as u64)?;
-            match header.fits(&body).then(|| unpack(&header, &body)).flatten() {
+            match header.fits(&body).then(|| unpack(&header, &mut body)).flatten() {
                 Some(lines) => {
                     *bytes += lines.bytes.len();
                     let record = Record {
@@ -151,6 +152,9 @@ fn read_segment(
     }
     if at >= segment.end {
         *spot = Spot { seq: spot.seq.max(segment.end_seq), hint: None };
+    }
+    if is_shared {
+        shared.state().trim_tier(&shared.unpacked);
     }
     Ok(())
 }

@@ -183,13 +183,13 @@ fn a_cursor_that_reads_from_memory_is_outpaced_before_it_has_to_read_from_the_di
     };
     more(3);
     assert!(!journal.outpaces(), "there is room for more");
-    more(7);
+    more(9);
     assert!(journal.outpaces());
     read_all(&mut cursor);
     assert!(!journal.outpaces(), "it has read all");
-    more(5);
+    more(6);
     assert!(!journal.outpaces(), "it is in the newer half");
-    more(4);
+    more(6);
     assert!(journal.outpaces());
     more(50);
     assert!(!journal.outpaces(), "it reads from the disk anyway");

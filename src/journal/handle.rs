@@ -164,6 +164,11 @@ impl Journal {
         self.shared.on_disk() && self.shared.state().outpaces()
     }
 
+    /// How much may come at once before a consumer is outpaced that was not: a quarter of what is kept in memory.
+    pub fn most_ahead(&self) -> u64 {
+        if self.shared.on_disk() { self.shared.options.tier_bytes as u64 / 4 } else { u64::MAX }
+    }
+
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();
         let on_disk = self.shared.on_disk();

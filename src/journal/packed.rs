@@ -59,12 +59,18 @@ pub fn pack(lines: &Lines, codec: Codec) -> Packed {
     Packed { codec, meta, packed, crc }
 }
 
-/// The lines behind a header whose body [`RecordHeader::fits`].
-pub fn unpack(header: &RecordHeader, body: &[u8]) -> Option<Lines> {
+/// The lines behind a header whose body [`RecordHeader::fits`]. Lines that are not packed stay in the memory of the body;
+/// else what remains of it is for others to read into.
+pub fn unpack(header: &RecordHeader, body: &mut Vec<u8>) -> Option<Lines> {
+    let from = (header.notes_len as usize).checked_add(header.meta_len as usize)?;
     let (meta, packed) = body.get(header.notes_len as usize..)?.split_at_checked(header.meta_len as usize)?;
     let size = header.lines_len as usize;
     let bytes = match header.codec {
-        Codec::None => packed.to_vec(),
+        Codec::None => {
+            let meta = meta.to_vec();
+            let bytes = Bytes::from(std::mem::take(body)).slice(from..);
+            return (bytes.len() == size).then(|| decode_meta(&meta, bytes, header.count as usize)).flatten();
+        }
         Codec::Lz4 => lz4::block::decompress(packed, Some(i32::try_from(size).ok()?)).ok()?,
         Codec::Zstd => zstd::bulk::decompress(packed, size).ok()?,
     };

@@ -14,9 +14,9 @@ const HUGE_PAGE: usize = 2 << 20;
 const LENT: usize = HUGE_PAGE - 2 * BLOCK;
 const LENT_OF_HEAP: usize = 512 * 1024;
 /// Huge pages that are lent at a time: writers of one disk take turns anyway.
-const MOST_LENT: usize = 4;
+const MOST_LENT: usize = 2;
 /// How long to wait for one: of several disks some may hang.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Bytes on their way into a file, which lie in memory as the blocks of the file do.
 #[derive(Default)]

@@ -36,7 +36,7 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 /// A journal is at least this many segments, so that reuse comes in time.
 const SEGMENTS: u64 = 16;
 const MIN_SEGMENT_BYTES: u64 = 16 << 10;
-/// Part of the memory for the newest records that records read from the disk have.
+/// Part of the memory for the newest records that records read from the disk may have though nobody uses them any more.
 const UNPACKED_SHARE: usize = 4;
 
 /// Why a journal could not be opened.
@@ -188,7 +188,7 @@ fn assemble(
         synced: chain.heads,
         segments: chain.segments.into(),
         broken: None,
-        tier: Tier::new(chain.next_seq, options.tier_bytes - unpacked_bytes, options.consumer_bytes),
+        tier: Tier::new(chain.next_seq, options.tier_bytes, options.consumer_bytes),
         positions: chain.positions,
         pending_keys: HashSet::new(),
         cursors: states,

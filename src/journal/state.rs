@@ -160,6 +160,12 @@ impl State {
         self.cursors.values().any(|cursor| cursor.open && from_memory.contains(&cursor.read.seq))
     }
 
+    /// Lets records that are on the disk go from memory where there is no room beside those that were read from it.
+    pub fn trim_tier(&mut self, unpacked: &Unpacked) {
+        self.tier.lend(unpacked.bytes());
+        self.tier.trim(self.synced_seq);
+    }
+
     /// The first event that can still be read.
     pub fn oldest_seq(&self) -> u64 {
         let in_memory = self.tier.start();

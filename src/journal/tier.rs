@@ -16,6 +16,8 @@ pub struct Tier {
     start: u64,
     bytes: usize,
     limit: usize,
+    /// Bytes of records that were read from the disk, which have the room of those that nobody reads who lags.
+    lent: usize,
     /// No record before it holds permits.
     released: u64,
     pinned: Pinned,
@@ -39,8 +41,9 @@ impl Pinned {
         self.bytes += bytes;
     }
 
-    fn unpaid(&self) -> usize {
-        self.bytes.saturating_sub(self.paid)
+    /// What nobody pays for of them and of as many others.
+    fn unpaid(&self, others: usize) -> usize {
+        (self.bytes + others).saturating_sub(self.paid)
     }
 
     /// Forgets those that nobody uses any more.
@@ -75,6 +78,7 @@ impl Tier {
             start,
             bytes: 0,
             limit,
+            lent: 0,
             released: start,
             pinned: Pinned { paid, ..Pinned::default() },
         }
@@ -84,9 +88,15 @@ impl Tier {
         self.start
     }
 
-    /// What the records take, those included that left and that nobody else pays for.
+    /// What the records take, those included that left or were read from the disk and that nobody else pays for.
     pub fn bytes(&self) -> usize {
-        self.bytes + self.pinned.unpaid()
+        self.bytes + self.pinned.unpaid(self.lent)
+    }
+
+    /// Makes room for as many bytes of records that were read from the disk. A quarter stays for the newest: who has kept up
+    /// until now should go on so.
+    pub fn lend(&mut self, bytes: usize) {
+        self.lent = bytes.min(self.limit / 4 * 3 + self.pinned.paid);
     }
 
     pub fn push(&mut self, record: Arc<Record>, stream_bytes: u64, permits: Vec<Arc<MemoryPermit>>) {
@@ -239,5 +249,17 @@ mod tests {
         assert_eq!(tier.start(), 4, "somebody waits for the others");
         tier.forget(u64::MAX, Timestamp(i64::MAX));
         assert_eq!((tier.start(), tier.bytes()), (10, 0));
+    }
+
+    #[test]
+    fn the_newest_keep_a_quarter_beside_what_was_read_from_the_disk() {
+        let mut tier = Tier::new(0, 8 * EACH, 2 * EACH);
+        (0..8).for_each(|seq| append(&mut tier, seq));
+        assert_eq!(tier.start(), 0);
+        for (from_disk, start) in [(2, 0), (5, 3), (100, 6), (0, 6)] {
+            tier.lend(from_disk * EACH);
+            tier.trim(u64::MAX);
+            assert_eq!(tier.start(), start, "{from_disk} were read from the disk");
+        }
     }
 }

@@ -39,6 +39,7 @@ struct Entry {
     record: Record,
     stream_bytes: u64,
     text: Weak<Bytes>,
+    bytes: usize,
     kept: Option<Text>,
     /// Whether it was read since [`Unpacked::forget_unused`] looked last.
     is_used: bool,
@@ -108,7 +109,7 @@ impl Unpacked {
         let text = Text(Arc::new(std::mem::take(&mut record.lines.bytes)));
         let (bytes, weak) = (text.0.len(), Arc::downgrade(&text.0));
         let kept = (bytes <= self.limit).then(|| text.clone());
-        let entry = Entry { location, next, record, stream_bytes, text: weak, kept, is_used: true };
+        let entry = Entry { location, next, record, stream_bytes, text: weak, bytes, kept, is_used: true };
         let placed = entry.placed(text);
         let mut known = self.known();
         known.forget_dead();
@@ -128,6 +129,11 @@ impl Unpacked {
             known.records.pop_front();
         }
         placed
+    }
+
+    /// Bytes of lines in memory, whoever has them.
+    pub fn bytes(&self) -> usize {
+        self.known().records.iter().filter(|entry| entry.is_alive()).map(|entry| entry.bytes).sum()
     }
 
     /// Lets go what nobody has read since the last call.
@@ -201,12 +207,13 @@ mod tests {
         let unpacked = Unpacked::new(250);
         let dead_sinks: Vec<Placed> = (0..4).map(|n| unpacked.put((1, n), n + 1, placed(u64::from(n), 100))).collect();
         (0..2).for_each(|_| unpacked.forget_unused());
-        assert_eq!(unpacked.known().bytes, 0);
+        assert_eq!((unpacked.known().bytes, unpacked.bytes()), (0, 400));
         for (n, theirs) in (0..4).zip(&dead_sinks) {
             let (found, _) = unpacked.get((1, n)).expect("it is in memory");
             assert_eq!(found.record.lines.bytes.as_ptr(), theirs.record.lines.bytes.as_ptr());
         }
         drop(dead_sinks);
+        assert_eq!(unpacked.bytes(), 0);
         assert!(unpacked.get((1, 0)).is_none());
         unpacked.forget_unused();
         assert!(unpacked.known().records.is_empty());

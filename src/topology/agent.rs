@@ -151,8 +151,9 @@ impl Agent {
         }
         let stores = plan.sinks.iter().filter(|sink| sink.type_name == "store").count();
         let shares = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes, stores > 0);
-        let delivery_memory = DeliveryMemory::new(shares.delivery);
-        let (journal, report) = open_journal(&data_dir, &settings, shares)?;
+        let options = journal_options(&data_dir, &settings, shares);
+        let delivery_memory = DeliveryMemory::new(shares.delivery).with_bytes_from_disk(options.bytes_from_disk());
+        let (journal, report) = open_journal(options)?;
         let redactor: Redactor = Arc::new(LazyLock::new(Engine::builtin));
         let context = Arc::new(IntakeContext {
             journal,
@@ -526,17 +527,16 @@ fn close_fresh_mount(path: &std::path::Path) -> std::io::Result<()> {
     if is_empty { std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)) } else { Ok(()) }
 }
 
-fn open_journal(
-    data_dir: &std::path::Path,
-    settings: &Settings,
-    shares: MemoryShares,
-) -> Result<(Journal, journal::RecoveryReport), StartError> {
-    let options = journal::Options {
+fn journal_options(data_dir: &std::path::Path, settings: &Settings, shares: MemoryShares) -> journal::Options {
+    journal::Options {
         intake_bytes: shares.intake,
         tier_bytes: shares.tier,
         consumer_bytes: DeliveryMemory::of_records(shares.delivery),
         ..settings.journal.options(data_dir.join("journal"))
-    };
+    }
+}
+
+fn open_journal(options: journal::Options) -> Result<(Journal, journal::RecoveryReport), StartError> {
     if options.mode == journal::Mode::Memory {
         owes_nothing(&options)?;
     }

@@ -216,6 +216,10 @@ impl Intake for SourceIntake {
         self.inner.context.journal.outpaces()
     }
 
+    fn most_ahead(&self) -> u64 {
+        self.inner.context.journal.most_ahead()
+    }
+
     fn submit(&self, job: Job) -> Receipt {
         self.enter(job, None)
     }

@@ -2,6 +2,8 @@
 
 /// What the process needs before its first event, where the kernel does not report it.
 const BASE_BYTES: u64 = 12 * 1024 * 1024;
+/// What it needs soon after and nobody counts: code that has not run yet, and memory for writes past the page cache.
+const SOON_BYTES: u64 = 16 * 1024 * 1024;
 /// The least that anything is given, however small the budget.
 const LEAST_BYTES: u64 = 1024 * 1024;
 /// The states of all stages together have at most this share of `limits.memory`.
@@ -30,7 +32,8 @@ impl MemoryShares {
     /// Shares out `limit` bytes; `used` are gone already. What is not given to a budget is for tables of batches in
     /// work and for the API, which intake can never take. A store needs much, so that others get less beside one.
     pub fn share(limit: u64, used: u64, has_store: bool) -> MemoryShares {
-        let left = limit.saturating_sub(used.max(BASE_BYTES));
+        let soon = SOON_BYTES.min(limit / 4);
+        let left = limit.saturating_sub(used.max(BASE_BYTES) + soon);
         let part = |tenths: u64| (left / 10 * tenths).max(LEAST_BYTES).min(u32::MAX as u64) as usize;
         let state = (limit / STATE_SHARE).max(LEAST_BYTES) as usize;
         let (intake, tier, delivery, stores) = if has_store { (2, 1, 1, 4) } else { (3, 2, 2, 1) };

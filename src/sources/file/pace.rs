@@ -1,7 +1,8 @@
 //! Waits a little, now and then, for sinks that are about to read what is still in memory.
 //!
 //! Lines wait in their file as well as in the journal, and a sink that has to read them from the disk costs more than all of
-//! the reading. But a sink that is slow for long must not keep files waiting that may go away, so there is a bound on it.
+//! the reading. But a sink that is slow for long must not keep files waiting that may go away, so there is a bound on it: on
+//! the time in which less is read than files usually grow by.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ pub const PAUSE: Duration = Duration::from_millis(1);
 const MOST: Duration = Duration::from_secs(1);
 /// The part of all time that may be waited after that.
 const SHARE: u32 = 20;
+/// Who reads so many bytes in a second is hardly kept waiting.
+const FAST: f64 = (64 << 20) as f64;
 
 pub struct Pace {
     /// How long may still be waited.
@@ -34,6 +37,11 @@ impl Pace {
         };
         self.is_waiting = outpaces && self.left >= PAUSE;
         self.is_waiting
+    }
+
+    /// So many bytes were read meanwhile.
+    pub fn read(&mut self, bytes: u64) {
+        self.left = (self.left + Duration::from_secs_f64(bytes as f64 / FAST)).min(MOST);
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -64,6 +72,25 @@ mod tests {
         assert_eq!(waited(&mut pace, start, 1000), 1000);
         let later = waited(&mut pace, start + MOST, 10_000);
         assert!((300..700).contains(&later), "{later} of 10,000");
+    }
+
+    /// Milliseconds waited of ten thousand where so many bytes are read in each.
+    fn waited_at(bytes: u64) -> u32 {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        (0..10)
+            .map(|second| {
+                let waited = waited(&mut pace, start + MOST * second, 1000);
+                pace.read(1000 * bytes);
+                waited
+            })
+            .sum()
+    }
+
+    #[test]
+    fn sinks_that_take_much_are_waited_for_as_long_as_they_do() {
+        assert_eq!(waited_at(FAST as u64 / 1000), 10_000);
+        assert!((1000..3000).contains(&waited_at(FAST as u64 / 20_000)), "a twentieth of it");
     }
 
     #[test]

@@ -33,6 +33,8 @@ use crate::units::Timestamp;
 /// Chunks of all files without an outcome, and their bytes: twice what one file may have, which is enough for any disk.
 const MOST_SUBMISSIONS: usize = 256;
 pub const MOST_SUBMITTED_BYTES: u64 = 8 * 1024 * 1024;
+/// A chunk for each of some threads, however little memory there is.
+const LEAST_SUBMITTED_BYTES: u64 = 4 * CHUNK_BYTES as u64;
 
 /// Idle files of which the quietest is closed for another.
 const CANDIDATES: usize = 16;
@@ -109,6 +111,7 @@ pub struct Tail {
     pub(super) submissions: FuturesUnordered<Landing>,
     /// Bytes of files in `submissions`.
     pub(super) submitted_bytes: u64,
+    most_submitted: u64,
     permit: Option<journal::MemoryPermit>,
     pace: Pace,
     next_scan: Instant,
@@ -141,6 +144,7 @@ impl Tail {
         }
         let looks_since = memory.remove(&SOURCE).filter(|known| known.family.as_os_str() == &*settings.patterns.print);
         let looks_since = looks_since.map(|known| known.since);
+        let most_submitted = MOST_SUBMITTED_BYTES.min(cx.intake.most_ahead()).max(LEAST_SUBMITTED_BYTES);
         let mut tail = Tail {
             is_first: looks_since.is_none() && memory.is_empty(),
             settings,
@@ -160,6 +164,7 @@ impl Tail {
             open: HashSet::new(),
             submissions: FuturesUnordered::new(),
             submitted_bytes: 0,
+            most_submitted,
             permit: None,
             pace: Pace::new(now),
             next_scan: now,
@@ -219,7 +224,7 @@ impl Tail {
 
     /// Whether an outcome must come before more is submitted.
     fn is_busy(&self) -> bool {
-        self.submissions.len() >= MOST_SUBMISSIONS || self.submitted_bytes >= MOST_SUBMITTED_BYTES
+        self.submissions.len() >= MOST_SUBMISSIONS || self.submitted_bytes >= self.most_submitted
     }
 
     /// Takes in outcomes, and looks for files when it is time to.
@@ -506,6 +511,7 @@ impl Tail {
         match next {
             ReadResult::Chunk(chunk) => {
                 *bytes += chunk.end - view.at;
+                self.pace.read(chunk.end - view.at);
                 self.owners.take(file.owner, chunk.end - view.at);
                 file.unfinished = None;
                 self.hand_in(file, chunk, permit)?;
