@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn sinks_that_take_much_are_waited_for_as_long_as_they_do() {
-        assert_eq!(waited_at(FAST as u64 / 1000), 10_000);
+        assert!(waited_at(FAST as u64 / 1000) > 9_900, "all of it, but for a millisecond here and there");
         assert!((1000..3000).contains(&waited_at(FAST as u64 / 20_000)), "a twentieth of it");
     }
 
