@@ -147,7 +147,7 @@ const GROUPING: &[Parameter] = &[
     parameter(
         "limit",
         Kind::Number(1, 100_000),
-        "Most groups (10,000, or what memory has room for): those with the most events; `is_partial: true` says that there are more",
+        "Most groups (100,000, or what memory has room for): those with the most events; `is_partial: true` says that there are more",
     ),
 ];
 const ADMIN_LIST: &[Parameter] = &[

@@ -487,13 +487,13 @@ fn totals_at(counts: &Counts, skipped: &[Skipped], position: u64) -> Vec<u8> {
     totals::encode(&counts, position)
 }
 
-/// A word that never occurred has no line on the metrics page.
 /// Counts what targets took and did not keep, and how much of that for its id.
 fn add_discarded(counts: &mut Counts, discarded: u64, conflicts: u64) {
     add(&mut counts.dropped, "target", discarded - conflicts);
     add(&mut counts.dropped, ID_CONFLICT, conflicts);
 }
 
+/// A word that never occurred has no line on the metrics page.
 fn add(words: &mut BTreeMap<&'static str, u64>, word: &'static str, count: u64) {
     if count > 0 {
         *words.entry(word).or_default() += count;
