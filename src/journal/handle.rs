@@ -161,7 +161,7 @@ impl Journal {
     /// Whether events come faster than a consumer reads them that has so far read from memory. Without a disk they wait for it
     /// anyway.
     pub fn outpaces(&self) -> bool {
-        self.shared.on_disk() && self.shared.state().outpaces()
+        self.shared.on_disk() && self.shared.state().outpaces(self.most_ahead())
     }
 
     /// How much may come at once before a consumer is outpaced that was not: a quarter of what is kept in memory.

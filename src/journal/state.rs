@@ -154,10 +154,11 @@ impl State {
     }
 
     /// Whether a consumer that reads from memory would soon have to read from the disk if more came now.
-    pub fn outpaces(&self) -> bool {
-        let Some(half) = self.tier.half() else { return false };
-        let from_memory = self.tier.start()..half;
-        self.cursors.values().any(|cursor| cursor.open && from_memory.contains(&cursor.read.seq))
+    pub fn outpaces(&self, ahead: u64) -> bool {
+        let start = self.tier.start();
+        let reads_memory = |cursor: &&CursorState| cursor.open && cursor.read.seq >= start;
+        let passed = self.cursors.values().filter(reads_memory).map(|cursor| cursor.read.seq).min();
+        passed.is_some_and(|passed| (self.tier.room(passed) as u64) < ahead)
     }
 
     /// Lets records that are on the disk go from memory where there is no room beside those that were read from it.

@@ -163,11 +163,16 @@ impl Tier {
         self.start = self.start.min(seq);
     }
 
-    /// The first event of the newer half of the records, once there are about as many as fit. Who reads before it is about
-    /// to miss what is here.
-    pub fn half(&self) -> Option<u64> {
-        let is_full = self.bytes() > self.limit / 4 * 3;
-        self.records.get(self.records.len() / 2).filter(|_| is_full).map(|held| held.record.first_seq)
+    /// Bytes that can come before a record goes that somebody still reads who is at or behind `passed`. What is used has gone
+    /// for nothing.
+    pub fn room(&self, passed: u64) -> usize {
+        if self.records.back().is_none_or(|newest| newest.record.end_seq() <= passed) {
+            // There is nothing that anybody could lose.
+            return usize::MAX;
+        }
+        let behind = self.records.iter().take_while(|held| held.record.end_seq() <= passed);
+        let free = behind.filter(|held| Arc::strong_count(&held.record) == 1).map(|held| held.bytes);
+        self.limit.saturating_sub(self.bytes()) + free.sum::<usize>()
     }
 
     /// The records from the one that holds `seq` on, each with the bytes of its stream before it.
@@ -261,5 +266,20 @@ mod tests {
             tier.trim(u64::MAX);
             assert_eq!(tier.start(), start, "{from_disk} were read from the disk");
         }
+    }
+
+    #[test]
+    fn there_is_room_as_long_as_nobody_loses_what_is_in_memory() {
+        let mut tier = Tier::new(0, 8 * EACH, 0);
+        (0..6).for_each(|seq| append(&mut tier, seq));
+        assert_eq!(tier.room(0), 2 * EACH);
+        assert_eq!(tier.room(3), 5 * EACH);
+        assert_eq!(tier.room(6), usize::MAX, "everybody has read all");
+        let slow: Vec<Arc<Record>> = tier.from(1).take(2).map(|(record, _)| record.clone()).collect();
+        assert_eq!(tier.room(3), 3 * EACH, "to let go what somebody uses gains nothing");
+        drop(slow);
+        (6..20).for_each(|seq| append(&mut tier, seq));
+        assert_eq!(tier.room(12), 0);
+        assert_eq!(tier.room(14), 2 * EACH);
     }
 }
