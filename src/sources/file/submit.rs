@@ -16,6 +16,7 @@ use super::identity::Identity;
 use super::position::{self, BEGUN, PAST, Position, SOURCE};
 use super::reader::Chunk;
 use super::tail::Tail;
+use crate::component::source::CHUNK_BYTES;
 use crate::component::{self, Job, JobStatus, OnBad, Outcome, Wait};
 use crate::event::{Provenance, Seed};
 use crate::journal;
@@ -24,6 +25,16 @@ use crate::units::Timestamp;
 
 /// Positions that are forgotten with one job.
 const MOST_MARKS: usize = 256;
+
+/// Bytes without an outcome: twice what one file may have, which is enough for any disk.
+pub const MOST_BYTES: u64 = 8 * 1024 * 1024;
+/// A chunk for each of some threads, however little memory there is.
+const LEAST_BYTES: u64 = 4 * CHUNK_BYTES as u64;
+
+/// The most bytes without an outcome where so many may be on their way to the journal.
+pub fn most_bytes(ahead: u64) -> u64 {
+    MOST_BYTES.min(ahead).max(LEAST_BYTES)
+}
 
 /// A job without an outcome yet.
 pub struct Submission {

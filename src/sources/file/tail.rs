@@ -21,7 +21,7 @@ use super::pace::{PAUSE, Pace};
 use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
 use super::reader::{ChunkReader, ReadResult, SCAN_BYTES, View};
 use super::shape::looks_wide;
-use super::submit::Landing;
+use super::submit::{self, Landing};
 use crate::codec::Decoder;
 use crate::component::SourceContext;
 use crate::component::source::CHUNK_BYTES;
@@ -30,11 +30,8 @@ use crate::journal::{self, ReserveError};
 use crate::ranges::Claim;
 use crate::units::Timestamp;
 
-/// Chunks of all files without an outcome, and their bytes: twice what one file may have, which is enough for any disk.
+/// Chunks of all files without an outcome.
 const MOST_SUBMISSIONS: usize = 256;
-pub const MOST_SUBMITTED_BYTES: u64 = 8 * 1024 * 1024;
-/// A chunk for each of some threads, however little memory there is.
-const LEAST_SUBMITTED_BYTES: u64 = 4 * CHUNK_BYTES as u64;
 
 /// Idle files of which the quietest is closed for another.
 const CANDIDATES: usize = 16;
@@ -144,7 +141,7 @@ impl Tail {
         }
         let looks_since = memory.remove(&SOURCE).filter(|known| known.family.as_os_str() == &*settings.patterns.print);
         let looks_since = looks_since.map(|known| known.since);
-        let most_submitted = MOST_SUBMITTED_BYTES.min(cx.intake.most_ahead()).max(LEAST_SUBMITTED_BYTES);
+        let most_submitted = submit::most_bytes(cx.intake.most_ahead());
         let mut tail = Tail {
             is_first: looks_since.is_none() && memory.is_empty(),
             settings,

@@ -9,7 +9,8 @@ use super::discover::Patterns;
 use super::folders::Folders;
 use super::reader::ChunkReader;
 use super::shape::Shape;
-use super::tail::{MOST_SUBMITTED_BYTES, Next, Settings, Tail};
+use super::submit::MOST_BYTES;
+use super::tail::{Next, Settings, Tail};
 use crate::component::JobStatus;
 use crate::component::source::CHUNK_BYTES;
 use crate::journal::MemoryPermit;
@@ -415,7 +416,7 @@ fn many_files_together_have_a_bound_on_their_bytes_in_flight() {
     }
     rig.intake.hold();
     rig.pass();
-    let most = (MOST_SUBMITTED_BYTES as usize).div_ceil(CHUNK_BYTES) + 1;
+    let most = (MOST_BYTES as usize).div_ceil(CHUNK_BYTES) + 1;
     assert!((most / 2..=most).contains(&rig.intake.held()), "{} chunks", rig.intake.held());
     rig.intake.release();
     (0..8).for_each(|_| rig.pass());
