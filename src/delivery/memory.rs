@@ -19,6 +19,7 @@ pub struct DeliveryMemory {
     total: usize,
     /// What the sinks may have in all of records that the journal has not in memory.
     from_disk: usize,
+    most_at_once: usize,
     sinks: Arc<AtomicUsize>,
 }
 
@@ -44,13 +45,14 @@ impl DeliveryMemory {
             left: Arc::new(Semaphore::new(total)),
             total,
             from_disk: Self::of_records(bytes),
+            most_at_once: usize::MAX,
             sinks: Arc::default(),
         }
     }
 
     /// The same where so many bytes of records may be read from the disk.
     pub fn with_bytes_from_disk(self, bytes: usize) -> DeliveryMemory {
-        DeliveryMemory { from_disk: bytes, ..self }
+        DeliveryMemory { from_disk: bytes, most_at_once: bytes / WRITES, ..self }
     }
 
     pub fn seat(&self) -> Seat {
@@ -61,7 +63,7 @@ impl DeliveryMemory {
     /// The most bytes of records for one write, though the journal has them in memory: what is written for long takes the room
     /// of what others are about to read.
     pub fn most_at_once(&self) -> usize {
-        self.from_disk / WRITES
+        self.most_at_once
     }
 
     /// The equal part of a sink of what may be read from the disk.

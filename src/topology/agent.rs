@@ -152,7 +152,10 @@ impl Agent {
         let stores = plan.sinks.iter().filter(|sink| sink.type_name == "store").count();
         let shares = MemoryShares::share(settings.limits.memory.bytes(), Process::look().resident_bytes, stores > 0);
         let options = journal_options(&data_dir, &settings, shares);
-        let delivery_memory = DeliveryMemory::new(shares.delivery).with_bytes_from_disk(options.bytes_from_disk());
+        let mut delivery_memory = DeliveryMemory::new(shares.delivery);
+        if durable {
+            delivery_memory = delivery_memory.with_bytes_from_disk(options.bytes_from_disk());
+        }
         let (journal, report) = open_journal(options)?;
         let redactor: Redactor = Arc::new(LazyLock::new(Engine::builtin));
         let context = Arc::new(IntakeContext {
