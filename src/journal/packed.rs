@@ -62,12 +62,11 @@ pub fn pack(lines: &Lines, codec: Codec) -> Packed {
 /// The lines behind a header whose body [`RecordHeader::fits`]. Lines that are not packed stay in the memory of the body;
 /// else what remains of it is for others to read into.
 pub fn unpack(header: &RecordHeader, body: &mut Vec<u8>) -> Option<Lines> {
-    let from = (header.notes_len as usize).checked_add(header.meta_len as usize)?;
     let (meta, packed) = body.get(header.notes_len as usize..)?.split_at_checked(header.meta_len as usize)?;
     let size = header.lines_len as usize;
     let bytes = match header.codec {
         Codec::None => {
-            let meta = meta.to_vec();
+            let (meta, from) = (meta.to_vec(), body.len() - packed.len());
             let bytes = Bytes::from(std::mem::take(body)).slice(from..);
             return (bytes.len() == size).then(|| decode_meta(&meta, bytes, header.count as usize)).flatten();
         }
