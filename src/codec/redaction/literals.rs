@@ -31,68 +31,66 @@ impl Literals for [u8] {
     }
 }
 
-/// Words that a text may begin with, looked up by its first byte: comparing with each of many is most of what a text of
-/// short lines would cost.
-pub struct Beginnings {
+/// Words by the last bits of their first byte: comparing with each of many is most of what a text of short lines would
+/// cost.
+struct ByFirst<const KINDS: usize> {
     words: &'static [&'static str],
-    /// For each first byte its words, one bit each.
-    by_first: [u128; 256],
+    /// For each kind of first byte its words, one bit each.
+    bits: [u128; KINDS],
 }
 
-impl Beginnings {
-    pub const fn of(words: &'static [&'static str]) -> Beginnings {
+impl<const KINDS: usize> ByFirst<KINDS> {
+    const fn of(words: &'static [&'static str]) -> ByFirst<KINDS> {
         assert!(words.len() <= 128, "there is a bit for each word");
-        let (mut by_first, mut nth) = ([0; 256], 0);
+        let (mut bits, mut nth) = ([0; KINDS], 0);
         while nth < words.len() {
-            by_first[words[nth].as_bytes()[0] as usize] |= 1 << nth;
+            bits[words[nth].as_bytes()[0] as usize % KINDS] |= 1 << nth;
             nth += 1;
         }
-        Beginnings { words, by_first }
+        ByFirst { words, bits }
     }
 
-    /// Whether the text begins with one of the words.
+    /// The words whose first byte may be this, by their numbers.
     #[inline]
-    pub fn begin(&self, text: &[u8]) -> bool {
-        let Some(first) = text.first() else { return false };
-        let mut left = self.by_first[usize::from(*first)];
-        while left != 0 {
-            let word = self.words[left.trailing_zeros() as usize].as_bytes();
-            if word.len() <= text.len() && word.iter().zip(text).all(|(byte, said)| byte == said) {
-                return true;
-            }
-            left &= left - 1;
-        }
-        false
-    }
-}
-
-/// Words in small letters that a word is compared with in any case, looked up by its first letter.
-pub struct Vocabulary {
-    words: &'static [&'static str],
-    /// For each first letter its words, one bit each.
-    by_first: [u64; 32],
-}
-
-impl Vocabulary {
-    pub const fn of(words: &'static [&'static str]) -> Vocabulary {
-        assert!(words.len() <= 64, "there is a bit for each word");
-        let (mut by_first, mut nth) = ([0; 32], 0);
-        while nth < words.len() {
-            by_first[(words[nth].as_bytes()[0] & 0x1F) as usize] |= 1 << nth;
-            nth += 1;
-        }
-        Vocabulary { words, by_first }
-    }
-
-    /// The words that begin with this letter, by their numbers.
-    #[inline]
-    pub fn beginning_with(&self, first: u8) -> impl Iterator<Item = (usize, &'static [u8])> + '_ {
-        let mut left = self.by_first[usize::from(first & 0x1F)];
+    fn those_of(&self, first: u8) -> impl Iterator<Item = (usize, &'static [u8])> + '_ {
+        let mut left = self.bits[usize::from(first) % KINDS];
         std::iter::from_fn(move || {
             let nth = (left != 0).then_some(left.trailing_zeros() as usize)?;
             left &= left - 1;
             Some((nth, self.words[nth].as_bytes()))
         })
+    }
+}
+
+/// Words that a text may begin with, looked up by its first byte.
+pub struct Beginnings(ByFirst<256>);
+
+impl Beginnings {
+    pub const fn of(words: &'static [&'static str]) -> Beginnings {
+        Beginnings(ByFirst::of(words))
+    }
+
+    /// Whether the text begins with one of the words.
+    #[inline]
+    pub fn begin(&self, text: &[u8]) -> bool {
+        let is_begun = |word: &[u8]| word.len() <= text.len() && word.iter().zip(text).all(|(byte, said)| byte == said);
+        text.first().is_some_and(|first| self.0.those_of(*first).any(|(_, word)| is_begun(word)))
+    }
+}
+
+/// Words in small letters that a word is compared with in any case, looked up by its first letter, which has no more than
+/// five bits.
+pub struct Vocabulary(ByFirst<32>);
+
+impl Vocabulary {
+    pub const fn of(words: &'static [&'static str]) -> Vocabulary {
+        Vocabulary(ByFirst::of(words))
+    }
+
+    /// The words that begin with this letter, by their numbers.
+    #[inline]
+    pub fn beginning_with(&self, first: u8) -> impl Iterator<Item = (usize, &'static [u8])> + '_ {
+        self.0.those_of(first)
     }
 
     /// Whether it is one of the words.
