@@ -158,7 +158,7 @@ impl State {
         let start = self.tier.start();
         let reads_memory = |cursor: &&CursorState| cursor.open && cursor.read.seq >= start;
         let passed = self.cursors.values().filter(reads_memory).map(|cursor| cursor.read.seq).min();
-        passed.is_some_and(|passed| (self.tier.room(passed) as u64) < ahead)
+        passed.is_some_and(|passed| !self.tier.has_room(usize::try_from(ahead).unwrap_or(usize::MAX), passed))
     }
 
     /// Lets records that are on the disk go from memory where there is no room beside those that were read from it.

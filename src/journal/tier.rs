@@ -163,16 +163,22 @@ impl Tier {
         self.start = self.start.min(seq);
     }
 
-    /// Bytes that can come before a record goes that somebody still reads who is at or behind `passed`. What is used has gone
-    /// for nothing.
-    pub fn room(&self, passed: u64) -> usize {
+    /// Whether so many bytes can come before a record goes that somebody still reads who is at or behind `passed`. What is used
+    /// has gone for nothing. It looks at no more records than that takes, since it is asked for each chunk of a file.
+    pub fn has_room(&self, bytes: usize, passed: u64) -> bool {
         if self.records.back().is_none_or(|newest| newest.record.end_seq() <= passed) {
             // There is nothing that anybody could lose.
-            return usize::MAX;
+            return true;
         }
-        let behind = self.records.iter().take_while(|held| held.record.end_seq() <= passed);
-        let free = behind.filter(|held| Arc::strong_count(&held.record) == 1).map(|held| held.bytes);
-        self.limit.saturating_sub(self.bytes()) + free.sum::<usize>()
+        let mut room = self.limit.saturating_sub(self.bytes());
+        let mut behind = self.records.iter().take_while(|held| held.record.end_seq() <= passed);
+        while room < bytes {
+            let Some(held) = behind.next() else { return false };
+            if Arc::strong_count(&held.record) == 1 {
+                room += held.bytes;
+            }
+        }
+        true
     }
 
     /// The records from the one that holds `seq` on, each with the bytes of its stream before it.
@@ -272,14 +278,15 @@ mod tests {
     fn there_is_room_as_long_as_nobody_loses_what_is_in_memory() {
         let mut tier = Tier::new(0, 8 * EACH, 0);
         (0..6).for_each(|seq| append(&mut tier, seq));
-        assert_eq!(tier.room(0), 2 * EACH);
-        assert_eq!(tier.room(3), 5 * EACH);
-        assert_eq!(tier.room(6), usize::MAX, "everybody has read all");
+        let room = |tier: &Tier, passed| (0..).find(|bytes| !tier.has_room(bytes + 1, passed)).expect("it ends");
+        assert_eq!(room(&tier, 0), 2 * EACH);
+        assert_eq!(room(&tier, 3), 5 * EACH);
+        assert!(tier.has_room(usize::MAX, 6), "everybody has read all");
         let slow: Vec<Arc<Record>> = tier.from(1).take(2).map(|(record, _)| record.clone()).collect();
-        assert_eq!(tier.room(3), 3 * EACH, "to let go what somebody uses gains nothing");
+        assert_eq!(room(&tier, 3), 3 * EACH, "to let go what somebody uses gains nothing");
         drop(slow);
         (6..20).for_each(|seq| append(&mut tier, seq));
-        assert_eq!(tier.room(12), 0);
-        assert_eq!(tier.room(14), 2 * EACH);
+        assert_eq!(room(&tier, 12), 0);
+        assert_eq!(room(&tier, 14), 2 * EACH);
     }
 }

@@ -68,6 +68,8 @@ struct Inner {
     damaged_files: u64,
     is_full: bool,
     outpaces: bool,
+    /// Each job makes the source faster than sinks.
+    is_soon_ahead: bool,
     is_ready: bool,
 }
 
@@ -126,6 +128,12 @@ impl FakeIntake {
     /// Says that sinks are slower than the source.
     pub fn set_outpaces(&self, outpaces: bool) {
         self.inner().outpaces = outpaces;
+    }
+
+    /// Says that sinks are slower than the source as soon as that has submitted something.
+    pub fn set_soon_ahead(&self) {
+        let mut inner = self.inner();
+        (inner.outpaces, inner.is_soon_ahead) = (false, true);
     }
 
     pub fn entries(&self) -> Vec<Entry> {
@@ -238,6 +246,7 @@ impl Intake for FakeIntake {
     fn submit(&self, job: Job) -> Receipt {
         let (answer, receipt) = oneshot::channel();
         let mut inner = self.inner();
+        inner.outpaces |= inner.is_soon_ahead;
         match &mut inner.held {
             Some(held) => held.push((job, answer)),
             None => {

@@ -13,7 +13,7 @@ use super::classify::{Classification, open_found};
 use super::content::{Content, Packing, has_packed_name};
 use super::discover::Found;
 use super::followed::{Followed, Origin, Past, fits};
-use super::identity::Identity;
+use super::identity::ByIdentity;
 use super::position::BEGUN;
 use super::tail::{REMEMBER_MISSING, Tail};
 use crate::ranges::RangeTracker;
@@ -32,7 +32,7 @@ const SHIFTING: [u64; 6] = [0x794c_7630, 0x6969, 0x6573_5546, 0xfe53_4d42, 0xff5
 
 /// Files beside the included ones that are not followed, by what is known of them.
 #[derive(Default)]
-pub struct UnknownFiles(HashMap<Identity, UnknownFile>);
+pub struct UnknownFiles(ByIdentity<UnknownFile>);
 
 #[derive(Clone, Copy, Debug)]
 struct UnknownFile {
@@ -84,11 +84,18 @@ impl Tail {
             }
         }
         if !unknown_files.is_empty() {
-            let families = self.families();
+            // They are of use only to names that have endings more than an included one.
+            let families = match unknown_files.iter().any(|found| found.family.is_some()) {
+                true => self.families(),
+                false => HashMap::new(),
+            };
             // Known ones first, and by birth, so that an original comes before its copies.
-            let order = |found: &Found| (!self.memory.contains_key(&found.stat.identity), found.stat.identity);
-            unknown_files.sort_by(|a, b| (order(a), &a.path).cmp(&(order(b), &b.path)));
-            for found in unknown_files {
+            let (mut known, mut new): (Vec<Found>, Vec<Found>) =
+                unknown_files.into_iter().partition(|found| self.memory.contains_key(&found.stat.identity));
+            for files in [&mut known, &mut new] {
+                files.sort_unstable_by(|a, b| (a.stat.identity, &a.path).cmp(&(b.stat.identity, &b.path)));
+            }
+            for found in known.into_iter().chain(new) {
                 if self.files.contains_key(&found.stat.identity) {
                     continue;
                 }

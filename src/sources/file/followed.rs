@@ -20,6 +20,9 @@ use crate::units::Timestamp;
 /// Former contents of one file that are remembered, for the copies that rotation by copying makes of them.
 const MOST_PAST: usize = 4;
 
+/// How long nobody has written to a file that is at rest, in nanoseconds.
+const REST: i64 = 2_000_000_000;
+
 /// What ids derive from: a file, and how often it was cut back to nothing.
 pub type Origin = (Identity, u32);
 
@@ -272,6 +275,11 @@ impl Followed {
             Packing::None => self.ranges.cursor() >= self.size,
             _ => self.is_spent,
         }
+    }
+
+    /// Whether nobody has written to it for a while.
+    pub fn is_at_rest(&self) -> bool {
+        (1000 * Timestamp::now().0).saturating_sub(self.modified) >= REST
     }
 
     /// Whether everything that is there is durable.

@@ -3,6 +3,8 @@
 //! A file system hands the inode of a deleted file to the next one at once, so the inode alone proves nothing; two
 //! files may begin with the same lines, so the content alone proves nothing either.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -36,6 +38,29 @@ impl Identity {
     pub fn from_bytes(bytes: &[u8; Identity::LEN]) -> Identity {
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes are eight"));
         Identity { device: number(0), inode: number(8), birth: number(16) as i64 }
+    }
+}
+
+/// By file. Each visit of a file looks for it a few times, which with the usual hash costs as much as a system call.
+pub type ByIdentity<T> = HashMap<Identity, T, BuildHasherDefault<IdentityHasher>>;
+pub type Identities = HashSet<Identity, BuildHasherDefault<IdentityHasher>>;
+
+/// Mixes the numbers of an identity. Nobody but the file system chooses them, so that no secret is needed.
+#[derive(Default)]
+pub struct IdentityHasher(u64);
+
+impl Hasher for IdentityHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let product = u128::from(self.0.wrapping_add(0xD1B5_4A32_D192_ED03) ^ number) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = (product as u64) ^ (product >> 64) as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -141,6 +166,24 @@ mod tests {
         assert!(!print.fits(b"{\"n\":2}\n{\"n\":2}\n"));
         assert!(!print.fits(b"{\"n\":1}"), "a shorter file is another file");
         assert_eq!(Print::from_bytes(&print.to_bytes()), print);
+    }
+
+    #[test]
+    fn files_of_one_folder_have_hashes_of_their_own() {
+        use std::hash::BuildHasher;
+
+        let hash = |inode, birth| {
+            BuildHasherDefault::<IdentityHasher>::default().hash_one(Identity { birth, device: 7, inode })
+        };
+        let hashes: Vec<u64> = (0..10_000).map(|n| hash(100_000 + n, 1_000 * n as i64)).collect();
+        let distinct = |bits: &dyn Fn(u64) -> u64| hashes.iter().map(|h| bits(*h)).collect::<HashSet<u64>>().len();
+        assert_eq!(distinct(&|hash| hash), 10_000);
+        // A table takes its place from the low bits, and tells those of one place apart by the seven highest.
+        assert!(
+            distinct(&|hash| hash % 16_384) > 6_500,
+            "of 10,000 in 16,384 places 7,400 have one of their own by chance"
+        );
+        assert_eq!(distinct(&|hash| hash >> 57), 128);
     }
 
     #[test]

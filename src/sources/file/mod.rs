@@ -23,6 +23,7 @@ mod folders;
 mod followed;
 mod identity;
 mod losses;
+mod opened;
 mod owners;
 mod pace;
 mod position;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::followed::Past;
-use super::identity::{Identity, Print};
+use super::identity::{ByIdentity, Identity, Print};
 use crate::ranges::{Claim, RangeTracker};
 
 /// Bytes of a path that are remembered; a longer one is forgotten, and with it only the file's family.
@@ -152,7 +152,7 @@ pub struct Remembered {
 }
 
 /// Everything that this source has stated, by file. Also says how many statements cannot be read.
-pub fn remembered(positions: Vec<(Bytes, Bytes)>) -> (HashMap<Identity, Remembered>, usize) {
+pub fn remembered(positions: Vec<(Bytes, Bytes)>) -> (ByIdentity<Remembered>, usize) {
     let mut unreadable = 0;
     let mut files: HashMap<Identity, (Vec<Position>, u8, Option<Position>)> = HashMap::new();
     for (key, value) in positions {

@@ -229,7 +229,12 @@ impl Tail {
             // The prints are those of the place furthest on; the file is read from further back now.
             file.looked_at = None;
         }
-        self.enqueue(submission.identity);
+        // To look at each of many files that nobody writes to any more costs as much as to read it, since most are closed by
+        // now. What is written to one that is open is seen by the next poll, else by the next scan.
+        let is_done_with = file.packing == Packing::None && file.is_at_end() && file.is_at_rest();
+        if !is_done_with || self.settings.removes {
+            self.enqueue(submission.identity);
+        }
     }
 
     fn say_notes(&self, file: &Followed, chunk: &Chunk) {

@@ -1,6 +1,6 @@
 //! The state machine that follows files: one step at a time without waiting, so that tests can drive it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::body::Body;
 use super::content::Packing;
 use super::discover::Patterns;
 use super::followed::Followed;
-use super::identity::{HEAD_BYTES, Identity, Stat};
+use super::identity::{ByIdentity, HEAD_BYTES, Identities, Identity, Stat};
 use super::losses::{Losses, Truncation};
 use super::owners::Owners;
 use super::pace::{PAUSE, Pace};
@@ -33,9 +33,6 @@ use crate::units::Timestamp;
 /// Chunks of all files without an outcome.
 const MOST_SUBMISSIONS: usize = 256;
 
-/// Idle files of which the quietest is closed for another.
-const CANDIDATES: usize = 16;
-
 /// Chunks of one file before the next file has its turn.
 const TURN: usize = 8;
 
@@ -43,8 +40,10 @@ const TURN: usize = 8;
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 const STEP_VISITS: usize = 256;
 
-/// A scan may take a twentieth of the time, and no longer pause than this.
+/// A scan may take a twentieth of the time, a sixtieth while more files than may be open wait to be read, and no longer pause
+/// than this.
 const SCAN_SHARE: u32 = 20;
+const BUSY_SCAN_SHARE: u32 = 60;
 const LONGEST_SCAN_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long a file that went away is remembered, for packed copies of it.
@@ -87,9 +86,9 @@ pub struct Tail {
     pub(super) settings: Settings,
     pub(super) cx: SourceContext,
     /// Boxed, since there may be many and a map keeps place for more than it holds.
-    pub(super) files: HashMap<Identity, Box<Followed>>,
+    pub(super) files: ByIdentity<Box<Followed>>,
     /// Files that the journal knows and no scan has seen yet.
-    pub(super) memory: HashMap<Identity, Remembered>,
+    pub(super) memory: ByIdentity<Remembered>,
     pub(super) unknown_files: UnknownFiles,
     pub(super) owners: Owners,
     /// Whether the journal knew nothing and no scan was made yet.
@@ -102,9 +101,14 @@ pub struct Tail {
     pub(super) said: Vec<String>,
     /// A folder and a device, and whether files there get new inodes.
     pub(super) last_folder: Option<(PathBuf, u64, bool)>,
-    troubled: HashSet<Identity>,
+    troubled: Identities,
     queue: VecDeque<Identity>,
-    open: HashSet<Identity>,
+    pub(super) open: Identities,
+    /// Whether a file could not be opened because so many others are.
+    pub(super) lacked_descriptor: bool,
+    /// How often a file was opened to be read.
+    #[cfg(test)]
+    pub opens: usize,
     pub(super) submissions: FuturesUnordered<Landing>,
     /// Bytes of files in `submissions`.
     pub(super) submitted_bytes: u64,
@@ -112,6 +116,8 @@ pub struct Tail {
     permit: Option<journal::MemoryPermit>,
     pace: Pace,
     next_scan: Instant,
+    /// The same should no file wait by then.
+    next_idle_scan: Instant,
     scan_took: Duration,
     next_poll: Instant,
     /// When files that wait in the queue are looked at next.
@@ -146,10 +152,10 @@ impl Tail {
             is_first: looks_since.is_none() && memory.is_empty(),
             settings,
             cx,
-            files: HashMap::new(),
+            files: ByIdentity::default(),
             memory,
             unknown_files: UnknownFiles::default(),
-            troubled: HashSet::new(),
+            troubled: Identities::default(),
             owners: Owners::default(),
             scan: 0,
             refused: HashSet::new(),
@@ -158,13 +164,17 @@ impl Tail {
             said: Vec::new(),
             last_folder: None,
             queue: VecDeque::new(),
-            open: HashSet::new(),
+            open: Identities::default(),
+            lacked_descriptor: false,
+            #[cfg(test)]
+            opens: 0,
             submissions: FuturesUnordered::new(),
             submitted_bytes: 0,
             most_submitted,
             permit: None,
             pace: Pace::new(now),
             next_scan: now,
+            next_idle_scan: now,
             scan_took: Duration::ZERO,
             next_poll: now,
             next_watch: now,
@@ -193,14 +203,14 @@ impl Tail {
         {
             let Some(mut file) = self.files.remove(&identity) else { continue };
             file.is_queued = false;
+            let before = bytes;
             let visit = self.visit(&mut file, now, &mut bytes);
-            if matches!(visit, Visit::Again) {
-                file.is_queued = true;
-                self.queue.push_back(identity);
-            }
-            if matches!(visit, Visit::NeedsMemory(_)) {
-                file.is_queued = true;
-                self.queue.push_front(identity);
+            file.is_queued = matches!(visit, Visit::Again | Visit::NeedsMemory(_));
+            // One that is open and was not read keeps its turn: behind many others it would keep a descriptor from them.
+            match visit {
+                Visit::Again if bytes > before => self.queue.push_back(identity),
+                Visit::Again | Visit::NeedsMemory(_) => self.queue.push_front(identity),
+                _ => {}
             }
             self.keep(file);
             visits += 1;
@@ -215,6 +225,12 @@ impl Tail {
         if self.submissions.is_empty() {
             self.settings.reader.buffers.clear();
             self.state_marks();
+        }
+        if self.queue.is_empty() {
+            // Those that found no descriptor are met by the next scan.
+            let soon =
+                if std::mem::take(&mut self.lacked_descriptor) { now + self.settings.poll } else { self.next_scan };
+            self.next_scan = self.next_scan.min(self.next_idle_scan).min(soon);
         }
         Next::Wait(self.next_scan.min(self.next_poll))
     }
@@ -235,7 +251,12 @@ impl Tail {
             // One scan that was slow because the machine was busy does not make for a long pause.
             let took = begun.elapsed();
             let usual = std::mem::replace(&mut self.scan_took, took).min(took);
-            self.next_scan = now + (usual * SCAN_SHARE).clamp(self.settings.poll, LONGEST_SCAN_PAUSE);
+            let pause = |share| (usual * share).clamp(self.settings.poll, LONGEST_SCAN_PAUSE);
+            self.next_idle_scan = now + pause(SCAN_SHARE);
+            self.next_scan = match self.queue.len() > self.settings.most_open {
+                true => now + pause(BUSY_SCAN_SHARE),
+                false => self.next_idle_scan,
+            };
         }
         if now >= self.next_poll {
             self.poll();
@@ -256,9 +277,12 @@ impl Tail {
         let waiting: Vec<Identity> = self.queue.iter().copied().collect();
         let mut is_full = false;
         for identity in waiting {
+            if is_full && !self.open.contains(&identity) {
+                continue;
+            }
             let Some(mut file) = self.files.remove(&identity) else { continue };
             let is_closed = file.body.is_none();
-            if file.retry.is_due(now) && !(is_closed && is_full) {
+            if file.retry.is_due(now) {
                 if let Err(error) = self.look(&mut file, now) {
                     self.say_unreadable(&mut file, &error, now);
                 }
@@ -267,16 +291,6 @@ impl Tail {
             self.keep(file);
         }
         self.next_scan.min(self.next_poll)
-    }
-
-    /// Puts a file back that was looked at, and notes whether it is open.
-    fn keep(&mut self, file: Box<Followed>) {
-        if file.body.is_some() {
-            self.open.insert(file.identity)
-        } else {
-            self.open.remove(&file.identity)
-        };
-        self.files.insert(file.identity, file);
     }
 
     /// MemoryPermit that was waited for.
@@ -369,6 +383,10 @@ impl Tail {
                 }
                 debug!(source = %self.cx.name, path = %file.path.display(), bytes = stat.size, offset = file.ranges.cursor(), "a file was opened");
                 file.body = Some(Body::new(opened, Packing::None));
+                #[cfg(test)]
+                {
+                    self.opens += 1;
+                }
                 stat
             }
         };
@@ -445,24 +463,6 @@ impl Tail {
             warn!(source = %self.cx.name, path = %file.path.display(), "the file looks like UTF-16 and is read as UTF-8, set `encoding: {encoding}`");
         }
         Ok(())
-    }
-
-    /// Whether one more file may be opened; closes an idle one for it if need be.
-    fn may_open(&mut self) -> bool {
-        if self.open.len() < self.settings.most_open {
-            return true;
-        }
-        let idle = |file: &&Followed| file.missing_since.is_none() && file.is_at_end();
-        let files = self.open.iter().filter_map(|identity| self.files.get(identity)).map(Box::as_ref);
-        let quietest = files.filter(idle).take(CANDIDATES).min_by_key(|file| file.quiet_since);
-        let Some(victim) = quietest.map(|file| file.identity) else {
-            return false;
-        };
-        self.open.remove(&victim);
-        if let Some(file) = self.files.get_mut(&victim) {
-            file.body = None;
-        }
-        true
     }
 
     /// Submits the next chunk, or says why not.
