@@ -10,7 +10,8 @@ pub struct Glob {
     parts: Vec<String>,
     ascii: bool,
     /// Stands in the JSON of every string that contains the parts, unless it has `\u` escapes: the longest run of
-    /// characters that are escaped nowhere, and that no other character becomes when it is lowered.
+    /// characters that are spelled in one way only there, as they are spelled, and that no other character becomes when it
+    /// is lowered.
     probe: String,
 }
 
@@ -19,12 +20,15 @@ impl Glob {
         let parts: Vec<String> = pattern.0.iter().map(|part| part.to_lowercase()).collect();
         let ascii = parts.iter().all(|part| part.is_ascii());
         let is_steady = |c: char| match c {
-            '"' | '\\' | '/' => false,
-            _ if c.is_ascii() => !c.is_ascii_control() && (ascii || !c.is_ascii_alphabetic()),
+            // A slash may be escaped, and need not be.
+            '/' => false,
+            _ if c.is_ascii() => {
+                short_escape(c).is_some() || !c.is_ascii_control() && (ascii || !c.is_ascii_alphabetic())
+            }
             _ => c.is_alphanumeric() && c.to_uppercase().eq([c]) && c.to_lowercase().eq([c]),
         };
-        let runs = parts.iter().flat_map(|part| part.split(|c| !is_steady(c)));
-        let probe = runs.max_by_key(|run| run.len()).unwrap_or_default().to_owned();
+        let runs = parts.iter().flat_map(|part| part.split(|c| !is_steady(c))).map(spelled);
+        let probe = runs.max_by_key(String::len).unwrap_or_default();
         Glob { ascii, parts, probe }
     }
 
@@ -74,6 +78,11 @@ impl Glob {
         find(json, self.probe.as_bytes()).is_some() || memchr::memmem::find(json, b"\\u").is_some()
     }
 
+    /// What stands in every string without escapes that contains this.
+    pub fn probe(&self) -> &str {
+        &self.probe
+    }
+
     /// Where within these bytes a JSON value may have this: nothing where any may.
     pub fn places_within(&self, json: &[u8]) -> Option<Vec<usize>> {
         if self.probe.is_empty() || memchr::memmem::find(json, b"\\u").is_some() {
@@ -97,6 +106,33 @@ impl Glob {
     pub fn may_be_in(&self, is_of_kind: impl Fn(u8) -> bool) -> bool {
         self.parts.iter().all(|part| part.bytes().all(&is_of_kind))
     }
+}
+
+/// What stands behind the backslash of a character that JSON escapes, if it has an escape of two characters.
+fn short_escape(c: char) -> Option<char> {
+    Some(match c {
+        '"' | '\\' => c,
+        '\n' => 'n',
+        '\t' => 't',
+        '\r' => 'r',
+        '\u{8}' => 'b',
+        '\u{c}' => 'f',
+        _ => return None,
+    })
+}
+
+/// A text as JSON spells it.
+fn spelled(text: &str) -> String {
+    let mut spelled = String::with_capacity(text.len());
+    for c in text.chars() {
+        if let Some(escape) = short_escape(c) {
+            spelled.push('\\');
+            spelled.push(escape);
+        } else {
+            spelled.push(c);
+        }
+    }
+    spelled
 }
 
 /// Whether the parts occur in the text in this order.
@@ -184,7 +220,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_json_says_is_what_its_text_says(
-            text in "[a-cKkİiſsΣςσ結果 \n\"\\\\/\u{307}é]{0,40}", needle in "[a-cki sσ結果\n\"\\\\/\u{307}é]{1,4}", escaped: bool,
+            text in "[a-cKkİiſsΣςσ結果 \n\t\"\\\\/\u{307}\u{8}\u{1}é]{0,40}", needle in "[a-cki sσ結果\n\t\"\\\\/\u{307}\u{8}\u{1}é]{1,4}", escaped: bool,
         ) {
             let json = serde_json::to_string(&text).expect("text");
             let mut inside = json[1..json.len() - 1].to_owned();

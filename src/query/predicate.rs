@@ -289,6 +289,14 @@ impl AnywhereTest {
         }
     }
 
+    /// What stands, in some case, in every accepted string without escapes.
+    pub fn piece(&self) -> Option<&str> {
+        match &self.0 {
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => Some(glob.probe()),
+            _ => None,
+        }
+    }
+
     /// Whether the test can be true of a value that stands within these bytes, beside others.
     pub fn may_accept_within(&self, json: &[u8]) -> bool {
         match &self.0 {
