@@ -11,12 +11,15 @@ use super::part::{Part, TextCursor};
 use super::plan::{MAYBE, NO, YES, is_among};
 use super::split::WHOLE;
 use super::text::Texts;
+use super::uuid_piece::UuidPiece;
 use super::value::{UUID_BYTES, time_bytes, write_uuid};
 use crate::event::Raw;
 use crate::query::AnywhereTest;
 
 pub struct Anywhere {
     test: AnywhereTest,
+    /// What stands in every UUID that is accepted.
+    piece: Option<UuidPiece>,
     columns: Vec<Column>,
     /// The chunks that may have it in texts of plain columns, where others are known not to.
     text_chunks: Option<ChunkSet>,
@@ -46,7 +49,7 @@ enum Values {
 
 impl Anywhere {
     pub fn new(part: &Part, test: AnywhereTest, text_chunks: Option<ChunkSet>) -> io::Result<Anywhere> {
-        let mut columns = Vec::new();
+        let (piece, mut columns) = (test.piece().and_then(UuidPiece::of), Vec::new());
         // The first column is that of lines kept whole.
         for (nth, described) in part.meta.columns.iter().enumerate().skip(1) {
             let column = nth as u32;
@@ -68,7 +71,7 @@ impl Anywhere {
             let values = match described.encoding {
                 Encoding::Text => Values::Text(part.text_number(column)),
                 Encoding::Dictionary if !may_accept => Values::Rows(Vec::new()),
-                Encoding::Dictionary => codes(part, column, &described.name, &test)?,
+                Encoding::Dictionary => codes(part, column, &described.name, &test, piece.as_ref())?,
                 Encoding::Uuid if may_accept && part.exceptions(column)?.is_empty() => {
                     Values::Uuids(part.uuids(column)?)
                 }
@@ -86,7 +89,7 @@ impl Anywhere {
                 columns.push(Column { column, name, in_shape, values, is_plain });
             }
         }
-        Ok(Anywhere { test, columns, text_chunks })
+        Ok(Anywhere { test, piece, columns, text_chunks })
     }
 
     /// Whether some rows can only be told by their texts.
@@ -106,6 +109,10 @@ impl Anywhere {
 
     /// Whether one of the UUIDs of a chunk may be accepted: all together are looked through at once.
     fn may_accept_uuids(&self, all: &[u8], chunk: usize) -> bool {
+        if let Some(piece) = &self.piece {
+            let of_chunk = all.get(chunk * CHUNK * 16..).unwrap_or_default();
+            return piece.places_in(&of_chunk[..of_chunk.len().min(CHUNK * 16)]).next().is_some();
+        }
         let of_chunk = all.as_chunks::<16>().0.iter().skip(chunk * CHUNK).take(CHUNK);
         let mut texts = Vec::with_capacity(CHUNK * (UUID_BYTES + 2));
         of_chunk.for_each(|bits| write_uuid(u128::from_le_bytes(*bits), &mut texts));
@@ -177,7 +184,10 @@ impl Anywhere {
     }
 }
 
-fn codes(part: &Part, column: u32, name: &str, test: &AnywhereTest) -> io::Result<Values> {
+fn codes(part: &Part, column: u32, name: &str, test: &AnywhereTest, piece: Option<&UuidPiece>) -> io::Result<Values> {
+    if let Some(piece) = piece.filter(|_| part.has_uuids(column)) {
+        return codes_of_uuids(part, column, name, test, piece);
+    }
     let dictionary = part.dictionary(column)?;
     if !test.may_accept_within(dictionary.all()) {
         return Ok(Values::Rows(Vec::new()));
@@ -187,6 +197,24 @@ fn codes(part: &Part, column: u32, name: &str, test: &AnywhereTest) -> io::Resul
     match accepted.contains(&true) {
         true => Ok(Values::Codes(part.packed(Section::Codes, column)?, accepted)),
         false => Ok(Values::Rows(Vec::new())),
+    }
+}
+
+/// The same of a dictionary of UUIDs: only those that have a piece of what is searched are written out.
+fn codes_of_uuids(part: &Part, column: u32, name: &str, test: &AnywhereTest, piece: &UuidPiece) -> io::Result<Values> {
+    let (all, mut json) = (part.uuids_once(column)?, Vec::new());
+    let (bits, mut accepted) = (all.as_chunks::<16>().0, Vec::new());
+    for nth in piece.places_in(&all) {
+        json.clear();
+        write_uuid(u128::from_le_bytes(bits[nth]), &mut json);
+        if test.accepts(name, Raw::valid(&json)) {
+            accepted.resize(bits.len(), false);
+            accepted[nth] = true;
+        }
+    }
+    match accepted.is_empty() {
+        true => Ok(Values::Rows(Vec::new())),
+        false => Ok(Values::Codes(part.packed(Section::Codes, column)?, accepted)),
     }
 }
 

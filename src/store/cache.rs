@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zstd::zstd_safe::DCtx;
@@ -26,6 +28,9 @@ pub struct Cache {
     answers: Mutex<Inner>,
     contexts: Mutex<Vec<DCtx<'static>>>,
     limit: usize,
+    /// What more it may take of what nobody else needs now, and whether it may.
+    more: usize,
+    is_lent: AtomicBool,
     /// The clocks of both tables when [`Cache::rest`] looked last, and how often they had not moved by then.
     rested: Mutex<([u64; 2], u32)>,
 }
@@ -55,12 +60,15 @@ const RESTS: u32 = 2;
 const OVERHEAD: usize = 128;
 
 impl Cache {
-    pub fn new(limit: usize) -> Cache {
+    /// One of so many bytes, and of `more` while these are lent.
+    pub fn new(limit: usize, more: usize) -> Cache {
         Cache {
             inner: Mutex::default(),
             answers: Mutex::default(),
             contexts: Mutex::default(),
             limit,
+            more,
+            is_lent: AtomicBool::new(false),
             rested: Mutex::default(),
         }
     }
@@ -71,7 +79,17 @@ impl Cache {
         if key.section >= ANSWERS {
             (lock(&self.answers), of_answers)
         } else {
-            (lock(&self.inner), self.limit - of_answers)
+            (lock(&self.inner), self.limit - of_answers + if self.is_lent.load(Relaxed) { self.more } else { 0 })
+        }
+    }
+
+    /// Lends it more memory, or takes that back at once.
+    pub fn lend(&self, is_lent: bool) {
+        if self.is_lent.swap(is_lent, Relaxed) && !is_lent {
+            let (limit, mut inner) = (self.limit - self.limit / SHARE_OF_ANSWERS, lock(&self.inner));
+            if inner.weight > limit {
+                inner.make_room(limit);
+            }
         }
     }
 
@@ -111,6 +129,12 @@ impl Cache {
         if weight <= limit / 4 {
             inner.insert(key, value.clone(), weight, limit);
         }
+    }
+
+    /// Whether a value of this weight would drive out no other.
+    pub fn has_room(&self, key: Key, weight: usize) -> bool {
+        let (inner, limit) = self.of(key);
+        inner.weight + weight + OVERHEAD <= limit
     }
 
     /// Lends a context for expanding: making one costs more than expanding a block.
@@ -198,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_nobody_asks_for_is_forgotten_and_answers_stay() {
-        let cache = Cache::new(64 * 1024);
+        let cache = Cache::new(64 * 1024, 16 * 1024);
         let [column, answer] = [1, ANSWERS].map(|section| Key { part: 7, section, column: 0, block: 0 });
         cache.keep(column, &Arc::new(7u64), 4096);
         cache.keep(answer, &Arc::new(8u64), 64);
@@ -216,7 +240,7 @@ mod tests {
 
     #[test]
     fn columns_drive_out_columns_and_no_answers_and_neither_takes_more_than_its_share() {
-        let cache = Cache::new(64 * 1024);
+        let cache = Cache::new(64 * 1024, 16 * 1024);
         let key = |section: u16, part: u64| Key { part, section, column: 0, block: 0 };
         let answer = Arc::new(7u64);
         cache.keep(key(ANSWERS, 0), &answer, 8);
@@ -228,6 +252,15 @@ mod tests {
         assert_eq!((cache.kept::<u64>(key(1, 0)), cache.kept::<u64>(key(1, 999))), (None, Some(Arc::new(999))));
         (1..1000).for_each(|part| cache.keep(key(ANSWERS, part), &Arc::new(part), 512));
         assert!(cache.weight() <= 64 * 1024 && cache.kept::<u64>(key(ANSWERS, 0)).is_none());
+        cache.lend(true);
+        for part in 2000..3000 {
+            cache.keep(key(1, part), &Arc::new(part), 4096);
+            assert!(cache.weight() <= 80 * 1024);
+        }
+        assert!(cache.weight() > 64 * 1024);
+        cache.lend(false);
+        assert!(cache.weight() <= 64 * 1024 && cache.kept::<u64>(key(1, 2999)).is_some());
+        cache.keep(key(1, 999), &Arc::new(999u64), 4096);
         cache.forget(999);
         assert_eq!((cache.kept::<u64>(key(ANSWERS, 999)), cache.kept::<u64>(key(1, 999))), (None, None));
     }

@@ -84,7 +84,9 @@ mod tail_to_part;
 mod tests;
 mod text;
 mod time_bounds;
+mod uuid_piece;
 mod value;
+mod value_codes;
 mod value_sums;
 mod value_tops;
 
@@ -133,7 +135,8 @@ pub struct Options {
     pub dir: PathBuf,
     pub retention: Retention,
     /// Bytes of memory that the store may take: a third for the newest events, as much for those that become a part
-    /// meanwhile, a sixth for what was read, a sixth for questions. Making a part takes about as much as the last beside it.
+    /// meanwhile, a sixth for what was read, a sixth for questions. While no part is made, what was read may take twice as
+    /// much. Making a part takes about as much as the last beside it.
     pub memory: usize,
     /// Events of a part.
     pub part_events: usize,
@@ -215,7 +218,7 @@ impl Store {
     fn open_on(disk: Disk, options: &Options) -> io::Result<(Store, Report)> {
         let is_new = !options.dir.exists();
         make_private(&options.dir)?;
-        let cache = Arc::new(Cache::new(options.memory / 6));
+        let cache = Arc::new(Cache::new(options.memory / 6, options.memory / 6));
         let found = open::find(&disk, options, &cache, is_new)?;
         let (mut tails, report) = (found.tails, found.report);
         let (file, content) = tails.pop().expect("there is a tail to append to");
@@ -364,6 +367,7 @@ impl Store {
             let mut memory = lock(&self.0.memory);
             let frozen = Arc::new(memory.freeze(old.number, old.path)?);
             published.frozen.push(frozen);
+            self.0.lend_to_cache(&published);
         }
         let inner = Arc::downgrade(&self.0);
         let thread = std::thread::Builder::new().name("store-seal".to_owned()).spawn(move || {
@@ -471,6 +475,13 @@ impl Inner {
         let mut published = write(&self.published);
         published.stored_seq = writer.max_seq;
         *lock(&self.memory) = memory;
+        self.lend_to_cache(&published);
+    }
+
+    /// Memory of tails that become parts is for what was read while there are none: a search of many parts finds what an
+    /// earlier one has read.
+    fn lend_to_cache(&self, published: &Published) {
+        self.cache.lend(published.frozen.is_empty());
     }
 
     /// Adds the hashes of chunks that were loaded. Until a chunk has them, every search looks into it.

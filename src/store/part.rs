@@ -18,7 +18,7 @@ use super::layout::{
 use super::seal::{expanded, fingerprint};
 use super::split::WHOLE;
 use super::summary::{ChunkTallies, Summary};
-use super::text::{Block, TextReader, Texts, read_index};
+use super::text::{Block, TextIndex, TextReader, Texts};
 use super::value::{write_time, write_uuid};
 use super::value_sums::ValueSums;
 use super::value_tops::ValueTops;
@@ -148,12 +148,24 @@ impl Part {
         self.cache.get(self.key_of_dictionary(column), Dictionary::weight, || self.read_dictionary(column))
     }
 
+    /// The same for a look at it that is not repeated. What is read is not kept: the dictionaries of all parts would drive
+    /// everything else out.
+    pub fn dictionary_once(&self, column: u32) -> io::Result<Arc<Dictionary>> {
+        let kept: Option<Arc<Dictionary>> = self.cache.kept(self.key_of_dictionary(column));
+        kept.map_or_else(|| self.read_dictionary(column).map(Arc::new), Ok)
+    }
+
+    /// Whether the values of a dictionary column are all UUIDs, and kept as their bits.
+    pub fn has_uuids(&self, column: u32) -> bool {
+        self.file.has(Section::Uuids, column as usize)
+    }
+
     fn key_of_dictionary(&self, column: u32) -> Key {
         Key { part: self.number, section: Section::Dictionary as u16, column, block: 0 }
     }
 
     fn read_dictionary(&self, column: u32) -> io::Result<Dictionary> {
-        let dictionary = if self.file.has(Section::Uuids, column as usize) {
+        let dictionary = if self.has_uuids(column) {
             Dictionary::of_uuids(&self.file.section(Section::Uuids, column as usize)?)
         } else {
             self.expanded(Section::Dictionary, column as usize)?.and_then(Dictionary::read)
@@ -183,13 +195,17 @@ impl Part {
         self.cache.get(key, Vec::len, || self.file.section(Section::Uuids, column as usize))
     }
 
-    fn text_index(&self) -> io::Result<Arc<Vec<Block>>> {
+    /// The same for a look at all of them that is not repeated: what is read is not kept.
+    pub fn uuids_once(&self, column: u32) -> io::Result<Arc<Vec<u8>>> {
+        let kept = self.cache.kept(Key { part: self.number, section: Section::Uuids as u16, column, block: 0 });
+        kept.map_or_else(|| self.file.section(Section::Uuids, column as usize).map(Arc::new), Ok)
+    }
+
+    fn text_index(&self) -> io::Result<Arc<TextIndex>> {
         let key = Key { part: self.number, section: Section::TextIndex as u16, column: 0, block: 0 };
-        let weight = |blocks: &Vec<Block>| blocks.len() * std::mem::size_of::<Block>();
-        self.cache.get(key, weight, || {
-            let blocks = read_index(&self.file.section(Section::TextIndex, 0)?, self.events());
-            let rows: usize = blocks.iter().map(|block| block.rows).sum();
-            if rows == self.events() { Ok(blocks) } else { Err(self.damaged("the index of its texts is not whole")) }
+        self.cache.get(key, TextIndex::weight, || {
+            let index = TextIndex::read(self.file.section(Section::TextIndex, 0)?, self.events());
+            index.ok_or_else(|| self.damaged("the index of its texts is not whole"))
         })
     }
 
@@ -201,13 +217,13 @@ impl Part {
     fn read_text_dictionary(&self) -> io::Result<TextReader> {
         let bytes = self.file.section(Section::TextDictionary, 0)?;
         if self.meta.version < VERSION_OF_POSTINGS {
-            return Ok(TextReader::new(&bytes));
+            return Ok(TextReader::new(bytes));
         }
         let bytes = self
             .cache
             .decompress(|context| expanded(&bytes, context))
             .ok_or_else(|| self.damaged("what its texts are compressed against is broken"))?;
-        Ok(TextReader::new(&bytes))
+        Ok(TextReader::new(bytes))
     }
 
     /// The texts of the block that a row is in, and the block.
@@ -241,9 +257,7 @@ impl Part {
     }
 
     fn block_of(&self, row: usize) -> io::Result<(usize, Block)> {
-        let index = self.text_index()?;
-        let nth = index.partition_point(|block| block.first_row <= row).saturating_sub(1);
-        Ok((nth, index[nth]))
+        Ok(self.text_index()?.block_of(row))
     }
 
     fn key_of_block(&self, nth: usize) -> Key {
@@ -363,9 +377,7 @@ impl Part {
         let key = Key { part: self.number, section: Section::Dictionary as u16, column, block: 1 };
         let read = || {
             let mut set = ByteSet::default();
-            // The dictionary itself is not kept for this: a look at those of all parts would drive everything else out.
-            let known: Option<Arc<Dictionary>> = self.cache.kept(self.key_of_dictionary(column));
-            let dictionary = known.map_or_else(|| self.read_dictionary(column).map(Arc::new), Ok)?;
+            let dictionary = self.dictionary_once(column)?;
             (1..=dictionary.len() as i64).filter_map(|code| dictionary.get(code)).for_each(|value| set.add(value));
             Ok(set)
         };

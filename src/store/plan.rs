@@ -196,27 +196,10 @@ fn is_within(part: &Part, test: &FieldTest) -> bool {
 pub fn equal(part: &Part, name: &str, wanted: &str) -> io::Result<Plan> {
     let Some((column, described)) = part.column(name) else { return Ok(Plan::Field(Vec::new())) };
     let values = match described.encoding {
-        Encoding::Dictionary => {
-            let dictionary = part.dictionary(column)?;
-            // Asked of all values together: it takes longer than to compare them.
-            let has_escapes = memchr::memchr(b'\\', dictionary.all()).is_some();
-            let is_wanted = |value: &[u8]| is_displayed_as(value, wanted, has_escapes);
-            let accepts = |code: i64| dictionary.get(code).is_some_and(is_wanted);
-            let codes = (1..=dictionary.len() as i64).map(accepts).collect();
-            Values::Codes(CodeColumn::default(), codes)
-        }
+        Encoding::Dictionary => Values::Codes(CodeColumn::default(), part.values_shown_as(column, wanted)?),
         _ => Values::Line,
     };
     Ok(Plan::Field(vec![ColumnTest { column, in_shape: part.in_shape(column), values }]))
-}
-
-/// Whether a JSON value is shown as this text. Most are strings without escapes, which are the bytes between their quotes.
-fn is_displayed_as(json: &[u8], wanted: &str, may_have_escapes: bool) -> bool {
-    let inside = json.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    match inside.filter(|inside| !may_have_escapes || memchr::memchr(b'\\', inside).is_none()) {
-        Some(inside) => inside == wanted.as_bytes(),
-        None => Raw::valid(json).display() == wanted,
-    }
 }
 
 /// What a test of one column accepts, by its codes: of rows without the member none.

@@ -16,6 +16,8 @@ use crate::query::request::{Filter, Keyset, ReadError, Row, SortKey};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
+/// Times of so few rows of a chunk are read one by one, unless their column is kept.
+const FEW_ROWS: usize = 4;
 /// Of the newest events one in so many is asked for the names of its members.
 const NAMES_STEP: usize = 8;
 
@@ -123,8 +125,13 @@ impl Place {
             Place::Part(part) => {
                 out.clear();
                 out.resize(self.chunk_len(chunk), part.meta.min_time);
-                if !rows.is_empty() {
-                    part.packed(super::layout::Section::Time, 0)?.rows(chunk, rows, out);
+                match rows.len() {
+                    0..=FEW_ROWS => {
+                        for row in rows {
+                            out[*row] = part.value_at(super::layout::Section::Time, 0, chunk * CHUNK + row)?;
+                        }
+                    }
+                    _ => part.packed(super::layout::Section::Time, 0)?.rows(chunk, rows, out),
                 }
                 Ok(())
             }

@@ -78,6 +78,7 @@ impl Inner {
         {
             let mut published = write(&self.published);
             published.frozen.retain(|other| other.number != frozen.number);
+            self.lend_to_cache(&published);
             published.parts.extend(parts);
             published.parts.sort_by_key(|part| part.number);
         }

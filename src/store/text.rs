@@ -3,7 +3,6 @@
 use std::io;
 
 use zstd::bulk::Compressor;
-use zstd::dict::DecoderDictionary;
 use zstd::zstd_safe::DCtx;
 
 use super::value::is_json;
@@ -23,8 +22,6 @@ const HARDER: i32 = 3;
 /// against their own beginning there.
 const TRIED_BLOCKS: std::ops::Range<usize> = 12..16;
 const ENTRY: usize = 24;
-/// What a text dictionary takes beside its bytes, ready to be used.
-const TABLES_BYTES: usize = 28 * 1024;
 
 /// Writes the blocks of one part.
 pub struct TextWriter {
@@ -147,27 +144,64 @@ impl Block {
     }
 }
 
-/// The index of the blocks of a part with so many rows.
-pub fn read_index(bytes: &[u8], rows: usize) -> Vec<Block> {
-    let entries = bytes.as_chunks::<ENTRY>().0;
-    let word = |nth: usize, at: usize| u32::from_le_bytes(entries[nth][at..at + 4].try_into().expect("four bytes"));
-    let first = |nth: usize| if nth < entries.len() { word(nth, 0) as usize } else { rows };
-    let block = |nth: usize| Block {
-        first_row: first(nth),
-        rows: first(nth + 1).saturating_sub(first(nth)),
-        at: u64::from_le_bytes(entries[nth][16..24].try_into().expect("eight bytes")),
-        packed_len: word(nth, 4) as usize,
-        raw_len: word(nth, 8) as usize,
-        crc: word(nth, 12),
-    };
-    (0..entries.len()).map(block).collect()
+/// Where the blocks of a part with so many rows are, as it was written: there are a thousand in a part.
+pub struct TextIndex {
+    bytes: Vec<u8>,
+    rows: usize,
 }
 
-/// Opens blocks of one part.
-pub struct TextReader {
-    dictionary: DecoderDictionary<'static>,
-    weight: usize,
+impl TextIndex {
+    /// `None` unless the blocks have all rows.
+    pub fn read(bytes: Vec<u8>, rows: usize) -> Option<TextIndex> {
+        let index = TextIndex { bytes, rows };
+        let found: usize = (0..index.len()).map(|nth| index.block(nth).rows).sum();
+        (found == rows).then_some(index)
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes.len() / ENTRY
+    }
+
+    fn first_row(&self, nth: usize) -> usize {
+        if nth < self.len() { self.word(nth, 0) } else { self.rows }
+    }
+
+    fn word(&self, nth: usize, at: usize) -> usize {
+        let word = &self.bytes[nth * ENTRY + at..][..4];
+        u32::from_le_bytes(word.try_into().expect("four bytes")) as usize
+    }
+
+    pub fn block(&self, nth: usize) -> Block {
+        let first_row = self.first_row(nth);
+        let at = &self.bytes[nth * ENTRY + 16..][..8];
+        Block {
+            first_row,
+            rows: self.first_row(nth + 1).saturating_sub(first_row),
+            at: u64::from_le_bytes(at.try_into().expect("eight bytes")),
+            packed_len: self.word(nth, 4),
+            raw_len: self.word(nth, 8),
+            crc: self.word(nth, 12) as u32,
+        }
+    }
+
+    /// The block that a row is in, and its number.
+    pub fn block_of(&self, row: usize) -> (usize, Block) {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.first_row(middle) <= row { low = middle + 1 } else { high = middle }
+        }
+        let nth = low.saturating_sub(1);
+        (nth, self.block(nth))
+    }
+
+    pub fn weight(&self) -> usize {
+        self.bytes.len()
+    }
 }
+
+/// Opens blocks of one part. Their dictionary is plain text, which needs no tables of its own.
+pub struct TextReader(Vec<u8>);
 
 /// The values of one block.
 pub struct Texts {
@@ -178,12 +212,12 @@ pub struct Texts {
 }
 
 impl TextReader {
-    pub fn new(dictionary: &[u8]) -> TextReader {
-        TextReader { dictionary: DecoderDictionary::copy(dictionary), weight: dictionary.len() + TABLES_BYTES }
+    pub fn new(dictionary: Vec<u8>) -> TextReader {
+        TextReader(dictionary)
     }
 
     pub fn weight(&self) -> usize {
-        self.weight
+        self.0.len()
     }
 
     /// Expands a block. `has(column, row)` says which rows of the block have a value in which text column.
@@ -200,7 +234,7 @@ impl TextReader {
             return None;
         }
         let mut raw = Vec::with_capacity(block.raw_len);
-        context.decompress_using_ddict(&mut raw, packed, self.dictionary.as_ddict()).ok()?;
+        context.decompress_using_dict(&mut raw, packed, &self.0).ok()?;
         let mut rest = &raw[..];
         let mut lengths = Vec::with_capacity(columns * block.rows);
         for column in 0..columns {
@@ -269,8 +303,12 @@ mod tests {
         };
         let ((_, quick), (index, body)) = (write(false), write(true));
         assert!(body.len() * 100 < quick.len() * 97, "{} {}", body.len(), quick.len());
-        let (reader, mut context) = (TextReader::new(&dictionary), DCtx::default());
-        for block in read_index(&index, values.len()) {
+        let (reader, mut context) = (TextReader::new(dictionary.clone()), DCtx::default());
+        let index = TextIndex::read(index, values.len()).expect("it has all rows");
+        for nth in 0..index.len() {
+            let block = index.block(nth);
+            let in_it = |row: usize| index.block_of(block.first_row + row) == (nth, block);
+            assert!(in_it(0) && in_it(block.rows - 1));
             let packed = &body[block.at as usize..block.at as usize + block.packed_len()];
             let texts = reader.open(&block, packed, 1, |_, _| true, &mut context).expect("it was just written");
             for row in 0..block.rows {
