@@ -6,12 +6,15 @@ use weir::codec::redaction::Engine;
 
 use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::backends::{BACKENDS, PEACEFUL};
+use crate::support::corpus::calm::CALM;
 use crate::support::corpus::contexts::CONTEXTS;
 use crate::support::corpus::daily::{DAILY, QUIET};
 use crate::support::corpus::dialects::{CLEAN, DIALECTS};
 use crate::support::corpus::field::FIELD;
+use crate::support::corpus::lines::LINES;
 use crate::support::corpus::notebooks::{HARMLESS, NOTEBOOKS};
 use crate::support::corpus::operations::{OPERATIONS, ORDINARY};
+use crate::support::corpus::stacks::STACKS;
 use crate::support::corpus::tools::{ALIKE, TOOLS};
 use crate::support::corpus::workplace::{UNEVENTFUL, WORKPLACE};
 use crate::support::corpus::{
@@ -159,10 +162,28 @@ fn secrets_are_found_in_what_back_ends_and_devices_leave() {
     hold(BACKENDS, 80, 92);
 }
 
+/// What students, data scientists, frameworks and deployments have in cells, settings and addresses.
+#[test]
+fn secrets_are_found_in_cells_and_settings_of_frameworks() {
+    hold(STACKS, 93, 98);
+}
+
+/// Command lines, SQL, XML, HTTP as it is logged, tracebacks, and sentences in many languages.
+#[test]
+fn secrets_are_found_in_lines_that_servers_and_people_write() {
+    hold(LINES, 92, 97);
+}
+
 /// A password of letters alone is told from a word by its place.
 #[test]
 fn passwords_of_letters_alone_are_found_by_their_place() {
-    for (name, corpus, of_all) in [("daily", DAILY, 80), ("backends", BACKENDS, 82), ("workplace", WORKPLACE, 85)] {
+    for (name, corpus, of_all) in [
+        ("daily", DAILY, 80),
+        ("backends", BACKENDS, 82),
+        ("workplace", WORKPLACE, 85),
+        ("stacks", STACKS, 88),
+        ("lines", LINES, 85),
+    ] {
         let (mut sum, mut wide) = (Tally::default(), Vec::<&str>::new());
         for (kind, places) in corpus {
             let letters = |random: &mut Random| (*random.pick(LETTERS)).to_owned();
@@ -181,8 +202,8 @@ fn passwords_of_letters_alone_are_found_by_their_place() {
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    for line in ALIKE.iter().chain(CLEAN).chain(ORDINARY).chain(HARMLESS).chain(UNEVENTFUL).chain(QUIET).chain(PEACEFUL)
-    {
+    let lists = [ALIKE, CLEAN, ORDINARY, HARMLESS, UNEVENTFUL, QUIET, PEACEFUL, CALM];
+    for line in lists.into_iter().flatten() {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
             let written = written(&text, *escape);
@@ -196,7 +217,7 @@ fn lines_that_only_look_like_places_of_secrets_stay() {
         changed.is_empty(),
         "{} of {} lines lose something:\n{}",
         changed.len(),
-        ALIKE.len() + CLEAN.len() + ORDINARY.len() + HARMLESS.len() + UNEVENTFUL.len() + QUIET.len() + PEACEFUL.len(),
+        lists.iter().map(|list| list.len()).sum::<usize>(),
         changed.join("\n")
     );
 }
@@ -241,6 +262,8 @@ fn the_notation_of_a_text_changes_nothing() {
         .chain(WORKPLACE)
         .chain(DAILY)
         .chain(BACKENDS)
+        .chain(STACKS)
+        .chain(LINES)
         .flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {

@@ -135,7 +135,7 @@ impl Builder {
         self.word("basic", Duty::Basic);
         [
             "creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:",
-            "gangsd", "fiants", "denci", "denzi", "ggege",
+            "min /", " use ", "gangsd", "fiants", "denci", "denzi", "ggege",
         ]
         .iter()
         .for_each(|word| self.word(word, Duty::Login));

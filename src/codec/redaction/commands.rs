@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::assign::{Found, Role, may_be_secret};
 use super::byte_set::ByteSet;
 use super::escapes::leading_slashes;
-use super::names::Class;
+use super::names::{Class, classify};
 use super::random::is_random;
 use super::reader::Reader;
 use super::rules::CREDENTIAL;
@@ -73,6 +73,13 @@ pub const COMMANDS: &[Command] = &[
     command("th-token", "gh auth", |line| line.piped()),
     command("ile=-", "|", |line| line.piped()),
     command("dev/stdin", "kubectl", |line| line.piped()),
+    command("ncftp", " -p ", |line| line.option(b"-p")),
+    command("ftp> user ", "ftp> user ", |line| line.word(3)),
+    command("| passwd", "echo ", |line| line.piped().map(|said| line.first_line(said))),
+    command("reg add ", " /d ", |line| line.registered()),
+    command("enrowset", ";'", |line| line.third_field()),
+    command(" on >", "user ", |line| line.marked(b'>')),
+    command("]:587 ", ":", |line| line.word(1).and_then(|login| line.behind(login, b':'))),
     command("send ", "xpect", |line| line.sent()),
     command("endline(", "xpect", |line| line.sent()),
 ];
@@ -276,7 +283,7 @@ impl Line<'_> {
 
     /// `secret set … --value x`
     fn secret_value(&self) -> Option<Range<usize>> {
-        let sets = [&b"secret set"[..], b"secrets set", b"create-secret", b"put-secret"];
+        let sets = [&b"secret set"[..], b"create secret", b"secrets set", b"create-secret", b"put-secret"];
         let parameter =
             || self.follows(b"put-parameter") && memchr::memmem::find(self.before, b"SecureString").is_some();
         if !sets.iter().any(|words| self.follows(words)) && !parameter() {
@@ -305,7 +312,7 @@ impl Line<'_> {
 
     /// What `echo` or `printf` gives to the command: `echo x | gh auth login --with-token`.
     fn piped(&self) -> Option<Range<usize>> {
-        let pipe = memchr::memrchr(b'|', self.before)?;
+        let pipe = if self.rest.begins_with(b"|") { self.before.len() } else { memchr::memrchr(b'|', self.before)? };
         let said = [&b"echo "[..], b"printf "]
             .iter()
             .find_map(|word| memchr::memmem::rfind(&self.before[..pipe], word).map(|at| at + word.len()))?;
@@ -315,6 +322,30 @@ impl Line<'_> {
         let format = |word: &Range<usize>| self.text[word.clone()].contains(&b'%');
         let word = words.find(|word| !format(word))?;
         words.next().is_none().then(|| self.unquoted(word))
+    }
+
+    /// Of `x\nx`, as a command is told a new password twice, the first.
+    fn first_line(&self, said: Range<usize>) -> Range<usize> {
+        let len = memchr::memmem::find(&self.text[said.clone()], b"\\n").unwrap_or(said.len());
+        said.start..said.start + len
+    }
+
+    /// `reg add HKLM\x /v DefaultPassword /d x`
+    fn registered(&self) -> Option<Range<usize>> {
+        let mut words = self.words();
+        words.find(|word| self.text[word.clone()].eq_ignore_ascii_case(b"/v"))?;
+        let name = words.next()?;
+        classify(&self.text[name]).filter(|class| class.is_password())?;
+        words.find(|word| self.text[word.clone()].eq_ignore_ascii_case(b"/d"))?;
+        words.next().map(|word| self.unquoted(word))
+    }
+
+    /// `OPENROWSET('SQLNCLI', 'host';'user';'x', …)`
+    fn third_field(&self) -> Option<Range<usize>> {
+        let mut fields = memchr::memmem::find_iter(self.rest, b"';'").map(|at| at + 3);
+        let start = fields.nth(1)?;
+        let len = memchr::memchr(b'\'', &self.rest[start..])?;
+        Some(self.at + start..self.at + start + len)
     }
 
     /// `"x" | ConvertTo-SecureString`

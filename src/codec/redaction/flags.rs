@@ -37,6 +37,7 @@ const COMMANDS: &[(&str, &[u8], Form)] = &[
     ("sqlcmd", b"P", Form::Either),
     ("bcp", b"P", Form::Either),
     ("cypher-shell", b"p", Form::Word),
+    ("neo4j", b"p", Form::Word),
     ("ipmitool", b"P", Form::Word),
     ("az ", b"p", Form::Word),
     ("rabbitmq", b"p", Form::Word),
@@ -256,7 +257,7 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         return (slash > 0).then_some(login.start + slash + 1..login.start + end);
     }
     if starts(b"net user ") {
-        return word(3);
+        return word(3).filter(|range| text[range.start] != b'/');
     }
     if starts(b"net use ") {
         return word(4).filter(|range| text[range.start] != b'/');

@@ -40,7 +40,7 @@ impl Class {
 #[rustfmt::skip]
 pub const PARTS: &[&str] = &[
     "passw", "passp", "passc", "pass[^a-z]", "pwd", "secret", "token", "thori", "cookie", "credent", "pw[^a-z]",
-    "otp[^a-z]", "pin[^a-z]", "essid", "sioni", "kennw", "motde", "mot[_ ]d", "mdp[^a-z]", "rasen", "clave", "senha",
+    "otp[^a-z]", "pin[^a-z]", "heslo", "passo", "sandi", "thtok", "essid", "sioni", "kennw", "motde", "mot[_ ]d", "mdp[^a-z]", "rasen", "clave", "senha",
     "haslo", "wachtw", "parol", "mnemo", "peppe", "auth[^a-z]", "gnatu", "ied [bw]", "psk[^a-z]", "[_.-]pat[^a-z]",
 ];
 
@@ -49,7 +49,7 @@ pub const PARTS: &[&str] = &[
 pub const FOREIGN: &[&str] = &[
     "رمز عبور", "رمزعبور", "رمز ورود", "گذرواژه", "گذر واژه", "پسورد", "کلمه عبور", "کلمه‌ی عبور", "كلمة المرور",
     "كلمة السر", "رمز", "توکن", "密码", "密碼", "口令", "パスワード", "비밀번호", "пароль", "Пароль", "ПАРОЛЬ", "пароли", "contraseña",
-    "Contraseña", "CONTRASEÑA", "hasło", "Hasło", "şifre", "parolă", "κωδικός", "סיסמה",
+    "Contraseña", "CONTRASEÑA", "hasło", "Hasło", "şifre", "Şifre", "şifreniz", "parolă", "lösenord", "mật khẩu", "κωδικός", "סיסמה",
 ];
 
 /// What precedes `token` where it means a part of a text or a position in a list.
@@ -69,7 +69,7 @@ const TEXT_TOKENS: &[&str] = &[
 const PASSWORDS: &[&str] = &[
     "password", "passwd", "passphrase", "passwords", "passwort", "kennwort", "motdepasse", "contrasena", "senha",
     "haslo", "wachtwoord", "passcode", "passwrd", "requirepass", "masterauth", "masterpass", "psswd", "parol",
-    "mnemonic", "rootpw",
+    "mnemonic", "rootpw", "bindpw", "parola", "heslo", "passord", "authtok",
 ];
 
 /// The last four letters of each of them.
@@ -114,7 +114,7 @@ const SECRET_KEYS: &[&str] = &[
     "api", "access", "private", "secret", "encryption", "encrypt", "decryption", "signing", "sign", "account",
     "auth", "master", "shared", "storage", "subscription", "app", "application", "service", "ssh", "deploy",
     "webhook", "client", "consumer", "hmac", "jwt", "aes", "rsa", "admin", "license", "functions", "function",
-    "ingest", "ingestion", "write", "integration", "session", "fernet", "server", "sas", "vault", "wep", "wifi",
+    "ingest", "ingestion", "write", "integration", "session", "fernet", "validation", "server", "sas", "vault", "wep", "wifi",
     "wpa", "gpg", "pgp", "tls", "ssl", "cookie", "flask", "django", "rails", "crypt", "crypto", "cipher", "stripe",
     "openai", "anthropic", "gemini", "sendgrid", "twilio", "mailgun", "datadog", "newrelic", "aws", "azure", "gcp",
     "google", "github", "gitlab", "slack", "algolia", "maps", "mapbox", "huggingface", "hf", "cohere", "mistral",
@@ -341,7 +341,7 @@ fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
     }
     match (last, before) {
         (b"identified", _) => Some(Class::Password),
-        (b"passe" | b"acceso", b"de") => Some(Class::Password),
+        (b"passe" | b"acceso", b"de") | (b"passe", b"palavra") => Some(Class::Password),
         (b"pass" | b"pw" | b"mdp" | b"pin" | b"otp" | b"psk" | b"userpass" | b"dbpass" | b"mypass" | b"clave", _) => {
             Some(Class::Short)
         }

@@ -1,6 +1,6 @@
 //! Classifies a value: random, a word, a sentence, or a placeholder.
 
-use crate::codec::redaction::literals::Literals as _;
+use crate::codec::redaction::literals::{Beginnings, Literals as _};
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -83,6 +83,9 @@ const REMARKS: &[&str] = &[
     "可选", "必须", "必需", "错误", "无效", "为空", "不能为空", "空", "无", "不正确", "已过期", "已修改", "必須", "任意", "無効", "なし", "필수", "선택", "없음",
 ];
 
+/// The longest of these words, in bytes.
+const MAX_LABEL: usize = 32;
+
 /// The same in scripts of their own, where words are joined or bent.
 #[rustfmt::skip]
 const LABELS_OF_SCRIPTS: &[&str] = &[
@@ -97,11 +100,12 @@ pub fn is_label_of_password(value: &[u8], kinds: &Kinds) -> bool {
         return false;
     }
     static WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(LABELS.iter().chain(REMARKS)));
-    let known = |text: &str| LABELS.contains(&text) || REMARKS.contains(&text);
+    static LABELS_WITHIN: Beginnings = Beginnings::of(LABELS_OF_SCRIPTS);
+    let known = |text: &str| WORDS.has(text.to_lowercase().as_bytes());
     WORDS.has(value)
         || kinds.has(kinds::FOREIGN)
-            && (LABELS_OF_SCRIPTS.iter().any(|word| memchr::memmem::find(value, word.as_bytes()).is_some())
-                || std::str::from_utf8(value).is_ok_and(|text| known(&text.to_lowercase())))
+            && ((0..value.len()).any(|at| value[at] >= 0xC0 && LABELS_WITHIN.begin(&value[at..]))
+                || value.len() <= MAX_LABEL && std::str::from_utf8(value).is_ok_and(known))
 }
 
 /// Whether a value only stands where a secret will be, is or was: `{password}`, `${PASSWORD}`, `%s`, `<secret>`,
@@ -112,7 +116,16 @@ pub fn is_stand_in(value: &[u8]) -> bool {
 
 /// The same for a value whose kinds of bytes are known.
 pub fn stands_in(value: &[u8], kinds: &Kinds) -> bool {
-    is_template_of(value, kinds) || is_reference(value) || is_stand_in_word(value, kinds)
+    is_template_of(value, kinds)
+        || is_reference(value)
+        || is_stand_in_word(value, kinds)
+        || kinds.has(kinds::FOREIGN) && is_dotted_out(value)
+}
+
+/// `········`, `••••••••`: what a field shows instead of a password.
+fn is_dotted_out(value: &[u8]) -> bool {
+    matches!(value[0], 0xC2 | 0xE2 | b'*')
+        && std::str::from_utf8(value).is_ok_and(|text| text.chars().all(|sign| "·•●∙*".contains(sign)))
 }
 
 /// Whether the value is filled in by a program: `{x}`, `${X}`, `$(cmd)`, `%s`, `<x>`, `:x`, `?`, `$1`.

@@ -30,7 +30,7 @@ const SETTERS: &[&[u8]] = &[
 const CONFIGURING: &[&[u8]] = &[b"set", b"create", b"update", b"add"];
 /// Names of settings that stand in front of their value alone.
 const SERVER_SETTINGS: &[&[u8]] =
-    &[b"requirepass", b"masterauth", b"rootpw", b"sv_password", b"rcon_password", b"AUTH"];
+    &[b"requirepass", b"masterauth", b"rootpw", b"bindpw", b"sv_password", b"rcon_password", b"AUTH"];
 /// Words of sentences that tell somebody a password, in front of its name.
 const TELLING: &[&[u8]] = &[b"use", b"using", b"with", b"enter", b"type", b"try", b"Use", b"Enter", b"Try"];
 /// The numbers of the ends that a reader remembers for values.
@@ -168,7 +168,14 @@ impl Finder<'_, '_> {
                 range.end = range.start + at - if joined { signs } else { 0 };
             }
         }
-        if self.is_expression(&range, operator) {
+        // `creds bob:x`
+        if operator.sign == Sign::Space
+            && self.is_login()
+            && let Some(colon) = memchr::memchr(b':', beginning(&self.text[range.clone()]))
+        {
+            range.start += colon + 1;
+        }
+        if range.is_empty() || self.is_expression(&range, operator) {
             return None;
         }
         let said = operator.mentions && self.is_said_in_other_letters(&range) || self.is_told(&range, operator, role);
@@ -185,6 +192,9 @@ impl Finder<'_, '_> {
         }
         let taken = self.may_be(value, role)
             || sets && self.name.class == Class::Token && is_short_choice(value) && !is_stand_in(value);
+        let taken = taken || place == Place::Setting && self.is_of_header(&range, operator);
+        let taken = taken || sets && operator.sign == Sign::Assign && self.is_key_of_letters(value);
+        let taken = taken || self.is_beside_user(&range, operator) && self.may_be(value, Role::Setting);
         taken.then(|| self.found(range, why))
     }
 
@@ -228,9 +238,9 @@ impl Finder<'_, '_> {
         }
         script
             && (5..=MAX_EXAMINED).contains(&value.len())
-            && value.iter().all(u8::is_ascii_alphabetic)
+            && value.iter().all(|b| b.is_ascii_alphabetic() || *b == b'!')
             && (ENDING_VERBS.iter().any(|verb| behind.starts_with(verb.as_bytes()))
-                || ["است", "是", "为", "は", "это", "—"].iter().any(says))
+                || ["است", "是", "为", "は", "это", "—", "هي", "هو"].iter().any(says))
     }
 
     /// `;password={x};` of ODBC and JDBC, where the same signs fill in a variable: only what is random is a value.
@@ -293,7 +303,8 @@ impl Finder<'_, '_> {
             }
         }
         let name = &text[self.name.range.clone()];
-        if name.begins_with(b"-") || before.closes_with(b"--") {
+        let slashed = operator.sign == Sign::Colon && !spaced && before.closes_with(b" /");
+        if name.begins_with(b"-") || before.closes_with(b"--") || slashed {
             return Some((Place::Setting, "an option of a command"));
         }
         if name == b"IDENTIFIED" {
@@ -409,9 +420,12 @@ impl Finder<'_, '_> {
             if at > self.name.end + 1 {
                 return None;
             }
-            let metavar = self.text[at..self.end_of(at, Place::Setting)]
-                .iter()
-                .all(|b| b.is_ascii_uppercase() || const { &ByteSet::of(b"_-[]<>") }.has(b));
+            // `mysql -pPASSWORD db`
+            let glued = name.len() > 2 && name[0] == b'-' && name[1] == b'p' && name[2].is_ascii_uppercase();
+            let metavar = glued
+                || self.text[at..self.end_of(at, Place::Setting)]
+                    .iter()
+                    .all(|b| b.is_ascii_uppercase() || const { &ByteSet::of(b"_-[]<>") }.has(b));
             return (*next != b'-' && !metavar).then_some((Place::Setting, "an option of a command"));
         }
         let before = &before[..before.iter().rposition(|b| b.is_ascii_whitespace()).map_or(0, |at| at + 1)];
@@ -454,6 +468,10 @@ impl Finder<'_, '_> {
         // `user bob, pass x`
         if self.name.class.is_password() && self.is_behind_login() {
             return Some((Place::Mention, "what stands behind a user"));
+        }
+        // `username admin secret x` of routers.
+        if command == b"username" && self.name.class == Class::Secret && self.is_whole_line(at) {
+            return Some((Place::Setting, "what a router is told"));
         }
         // `pass x` is a sentence more often than not.
         if self.name.class == Class::Short && last != b"login" && !of_user {

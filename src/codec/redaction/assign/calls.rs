@@ -19,10 +19,11 @@ enum Argument {
     Second,
     Third,
     Fourth,
+    Fifth,
     Last,
 }
 
-use Argument::{First, Fourth, Last, Second, Third};
+use Argument::{Fifth, First, Fourth, Last, Second, Third};
 
 /// A call: how its name ends, in small letters, which argument is the secret, and what it must look like.
 struct Call {
@@ -87,6 +88,9 @@ const CALLS: &[Call] = &[
     token("tavilyclient", First), token("newsapiclient", First), token("sendgridapiclient", First),
     token("notionclient", First), token("inferenceclient", First), token("cohere.client", First),
     token("replicate.client", First), token("tweepy.client", First),
+    password("hash::make", First), password("password_hash", First), 
+    key("urlsafetimedserializer", First), key("urlsafeserializer", First),
+    token("^s3", Third), perhaps("^mysql", Fifth), perhaps("^postgresql", Fifth),
     key("cookieparser", First), key("oauthhandler", Second), key("oauth1handler", Second),
 ];
 
@@ -103,7 +107,7 @@ pub const CALL_WINDOWS: &[&str] = &[
     "nect(", "c_auth", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
     "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
-    "word(", "egin(", "w_set", "inio(", "bot(", "thub(", "tlab(", "t.run", "enai(", "groq(", "opic(", "ient(",
+    "word(", "egin(", "w_set", "inio(", "bot(", "thub(", "tlab(", "t.run", "h::ma", "d_has", "rlsaf", "s3([^)a-z]", "[ey]sql(", "enai(", "groq(", "opic(", "ient(",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.
@@ -192,6 +196,7 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         Third if number(1) => 3,
         Third => 2,
         Fourth => 3,
+        Fifth => 4,
         Last => arguments.len().wrapping_sub(1),
     };
     if call.name == "^crypt" && !arguments.get(1).is_some_and(|salt| text[salt.range.clone()].begins_with(b"gen_salt"))
@@ -316,7 +321,7 @@ mod tests {
                 Second => 1,
                 Third => 2,
                 Fourth => 3,
-                Last => 4,
+                Fifth | Last => 4,
             };
             let mut arguments = vec!["\"bob\""; before];
             arguments.push(&secret);

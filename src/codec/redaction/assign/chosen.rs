@@ -93,19 +93,20 @@ const CHANGED: &[&[u8]] = &[b"changed ", b"Changed ", b"reset ", b"rotated ", b"
 
 /// How somebody is told to use a password, or what was done with it.
 const TELLING: &[&[u8]] =
-    &[b" with ", b" using ", b"use ", b"Use ", b"using the ", b"with the ", b"use the ", b"Use the "];
+    &[b" with ", b" using ", b" tried ", b"use ", b"Use ", b"using the ", b"with the ", b"use the ", b"Use the "];
 
 /// What stands between a user and the name of the password.
 #[rustfmt::skip]
 const JOINING: &[&[u8]] = &[
-    b" and the ", b" and ", b", the ", b", ", b" with the ", b" with ", b" / ", b" using ", b" und dem ", b" mit dem ", b" et le ", b" y la ",
+    b" and the ", b" and ", b", the ", b", ", b" with the ", b" with ", b" / ", b" using ", b" und ", b" und dem ", b" mit dem ", b" et le ", b" y la ",
 ];
 
 /// What stands in front of a user.
 #[rustfmt::skip]
 const INTRODUCING: &[&str] = &[
     "user ", "User ", "username ", "Username ", "login ", "Login ", "account ", "user: ", "username: ", "login: ", "User: ", "Username: ",
-    "Login: ", " in as ", " in with ", "Benutzer ", "utilisateur ", "usuario ", "логин ", "пользователь ", "用户 ", "کاربر ",
+    "Login: ", " in as ", " in with ", "Benutzer ", "utilisateur ", "usuario ", "логин ", "пользователь ", "用户 ", "用户名 ", "کاربر ", "کاربری ",
+    "kullanıcı ", "kullanıcı adı ", "użytkownik ", "gebruiker ", "utente ", "المستخدم ",
 ];
 
 /// Users whom nobody needs to introduce.
@@ -189,7 +190,13 @@ impl Finder<'_, '_> {
     pub(super) fn is_behind_login(&self) -> bool {
         let start = self.name.range.start;
         let before = &self.text[start.saturating_sub(MAX_BEFORE)..start];
-        let Some(joint) = JOINING.iter().find(|joint| before.ends_with(joint)) else { return false };
+        // `логин eva пароль x`
+        let blank: &[u8] = b" ";
+        let joint = JOINING.iter().find(|joint| before.ends_with(joint)).copied();
+        let Some(joint) = joint.or(self.name.is_foreign.then_some(blank)).filter(|joint| before.ends_with(joint))
+        else {
+            return false;
+        };
         let marked = |b: &u8| matches!(b, b'`' | b'\'' | b'"' | b'*');
         let mut user = &before[..before.len() - joint.len()];
         let close = user.iter().rev().take(2).take_while(|b| marked(b)).count();

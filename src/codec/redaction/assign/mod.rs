@@ -11,6 +11,7 @@ mod literal;
 mod manifest;
 mod operator;
 mod pair;
+mod printed;
 mod prose;
 mod raw;
 mod scalar;
@@ -58,8 +59,16 @@ const MAX_NAME: usize = 64;
 /// Bytes around a name that are looked at, at most.
 const NEARBY: usize = 48;
 
+/// What sets the name behind it to a literal, with nothing between them.
+#[rustfmt::skip]
+const SETTERS: &[&[u8]] = &[
+    b"setx ", b"setenv ", b"SetEnv ", b"set -x ", b"set -gx ", b"set -Ux ", b"ENV ", b"set ", b"set $", b"set_header ",
+    b"add_header ", b"gi_param ", b"setq ", b"(def ", b"#define ", b" :", b"{:",
+];
 /// What stands in front of a name whose value a sentence quotes.
-const QUOTING: &[&[u8]] = &[b"with ", b"using ", b"use ", b"try ", b"invalid ", b"wrong ", b"bad ", b"weak "];
+const QUOTING: &[&[u8]] = &[b"with ", b"using ", b"use ", b"try ", b"tried ", b"nvalid ", b"rong ", b"bad ", b"weak "];
+/// Whose key a sentence speaks of.
+const OWNING: &[&[u8]] = &[b" the ", b" my ", b" your ", b" our ", b"The ", b"My ", b"Your "];
 
 /// A name that announces a secret.
 #[derive(Clone, Debug)]
@@ -168,6 +177,17 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
     // `the key for the api is x`
     if name == b"key" && text[range.end..].begins_with(b" for ") && text[..range.start].closes_with(b" ") {
         return Some(Class::Key);
+    }
+    // `here is the key: x`
+    if name == b"key"
+        && text[range.end..].begins_with(b": ")
+        && OWNING.iter().any(|word| text[..range.start].ends_with(word))
+    {
+        return Some(Class::Weak);
+    }
+    // `kata sandi: x`
+    if name.eq_ignore_ascii_case(b"sandi") {
+        return (text[..range.start].closes_with(b"ata ")).then_some(Class::Password);
     }
     // `PRAGMA key = 'x'` of SQLCipher.
     let pragma = || range.start > 6 && text[range.start - 7..range.start].eq_ignore_ascii_case(b"pragma ");
@@ -303,7 +323,9 @@ impl Finder<'_, '_> {
     }
 
     fn all(&self, found: &mut Vec<Found>) {
-        if let Some(value) = self.redirected().or_else(|| self.annotated()).or_else(|| self.pair_of_login()) {
+        if let Some(value) =
+            self.redirected().or_else(|| self.annotated()).or_else(|| self.pair_of_login()).or_else(|| self.printed())
+        {
             found.push(value);
             return;
         }
@@ -312,6 +334,7 @@ impl Finder<'_, '_> {
             self.behind(&operator, found);
             if found.len() == known {
                 self.items_below(&operator, found);
+                self.accounts_below(&operator, found);
             }
             if found.len() == known && operator.sign == Sign::Assign {
                 found.extend(self.bound_parameter(blanks(self.text, operator.end)));
@@ -394,6 +417,10 @@ impl Finder<'_, '_> {
                 if found.len() == known {
                     self.expression(at, operator, found);
                 }
+                let opens = matches!(self.text.get(at), Some(b'[' | b'{'));
+                if found.len() == known && opens {
+                    found.extend(self.listed(at, operator));
+                }
                 if found.len() == known {
                     found.extend(self.bare(at, operator));
                 }
@@ -429,9 +456,7 @@ impl Finder<'_, '_> {
     /// Whether a command sets the name to what follows: `setx API_KEY "x"`.
     fn is_set(&self) -> bool {
         let before = &self.text[..self.name.range.start];
-        [&b"setx "[..], b"setenv ", b"SetEnv ", b"set -x ", b"set -gx ", b"set -Ux ", b"ENV "]
-            .iter()
-            .any(|set| before.ends_with(set))
+        SETTERS.iter().any(|set| before.ends_with(set))
     }
 
     /// Whether a name for passwords and the literal are all that the line says, as settings of some servers have it.
@@ -489,7 +514,13 @@ impl Finder<'_, '_> {
             }
             operator.sets = self.is_argument_pair(&literal_now);
         }
+        let known = found.len();
         found.extend(self.quoted(&literal_now, &operator, "a literal given to the name"));
+        // `password = "old" -> "new"`, as a plan of changes says it.
+        if found.len() > known && self.text[literal_now.after..].begins_with(b" -> ") {
+            let next = literal(self.reader, literal_now.after + 4);
+            found.extend(next.and_then(|next| self.quoted(&next, &operator, "what a literal is changed to")));
+        }
     }
 
     /// How many targets stand in front of the name in `user, password = "bob", "x"`.
@@ -552,7 +583,8 @@ impl Finder<'_, '_> {
         let formatted = literal.formatted && value.contains(&b'{');
         // An object of JSON names its own secrets.
         let object = value.begins_with(b"{\"") || value.begins_with(b"{\\");
-        (!formatted && !object && !is_joint(value) && self.may_be(value, role))
+        let word = || role == Role::Assigned && self.is_key_of_letters(value);
+        (!formatted && !object && !is_joint(value) && (self.may_be(value, role) || word()))
             .then(|| self.found(literal.start..literal.end, why))
     }
 }

@@ -146,6 +146,13 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if to > at && matches!(rest, [b'0' | b'5'..=b'9', b' ', next, ..] if next.is_ascii_graphic()) {
         return Some(make(Sign::Space, 2));
     }
+    // `pre-shared-key ascii-text "x"`
+    if to > at
+        && matches!(first, b'a' | b'h' | b'c' | b's' | b'p')
+        && let Some(kind) = WRITTEN.iter().find(|kind| rest.starts_with(kind.as_bytes()))
+    {
+        return Some(make(Sign::Assign, kind.len()));
+    }
     if first == 0xE2 && (rest.starts_with("→".as_bytes()) || rest.starts_with("⇒".as_bytes())) {
         return Some(make(Sign::Cell, 3));
     }
@@ -330,8 +337,10 @@ const MAX_FOREIGN_WORDS: usize = 6;
 pub(super) const ENDING_VERBS: &[&str] =
     &["است", "هست", "می‌باشد", "میباشد", "می باشد", "です", "だ", "입니다", "이에요", "예요"];
 /// Verbs that say what something is.
-const VERBS_OF_BEING: &[&str] =
-    &["is", "was", "are", "ist", "lautet", "est", "es", "é", "è", "jest", "это", "—", "是", "为", "は", "está"];
+const VERBS_OF_BEING: &[&str] = &[
+    "is", "was", "are", "ist", "lautet", "est", "es", "é", "è", "jest", "это", "—", "是", "为", "は", "está", "هي",
+    "هو",
+];
 /// The first bytes of these verbs.
 const VERB_HEADS: &ByteSet = &{
     let (mut heads, mut nth) = ([0; VERBS_OF_BEING.len()], 0);
@@ -346,6 +355,9 @@ const JOINED_VERBS: &[&str] = &["是", "为", "は"];
 /// Options that hold the value of what a command names before them.
 const VALUE_OPTIONS: &[&str] =
     &["-b ", "--body ", "--value ", "-v ", "--secret-string ", "-value ", "--data-file=<(echo "];
+/// How routers are told that a secret is written.
+const WRITTEN: &[&str] =
+    &["ascii-text ", "hexadecimal ", "cipher ", "simple ", "plain-text ", "plaintext ", "ascii ", "clear-text "];
 /// Calls that compare what they are called on.
 const EQUALS: &[&str] = &[
     ").toBe(",
@@ -441,7 +453,7 @@ fn past_foreign_word(text: &[u8], at: usize) -> usize {
     let word = |b: &&u8| **b >= 0x80 && !text[at..].starts_with("：".as_bytes());
     let letters = text[at..].iter().take(24).take_while(word).count();
     // The full-width colon is no letter.
-    let colon = memchr::memmem::find(&text[at..at + letters], "：".as_bytes());
+    let colon = text[at..at + letters].place_of("：".as_bytes().first_chunk::<3>().expect("it has three bytes"));
     let to = at + colon.unwrap_or(letters);
     let mut end = to;
     for _ in 0..MAX_WORDS_OF_NAME {

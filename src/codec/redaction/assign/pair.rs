@@ -1,5 +1,6 @@
 //! Values further away from their name: inside calls, behind `or`, in name/value pairs, in SQL.
 
+use super::chosen::is_chosen;
 use super::literal::literal;
 use super::operator::{Operator, Sign};
 use super::secret::{Role, may_be_secret};
@@ -202,6 +203,9 @@ impl Finder<'_, '_> {
                         "new",
                         "quote",
                         "b64decode",
+                        "b64encode",
+                        "option",
+                        "field",
                         "encode",
                         "securestring",
                         "char",
@@ -440,7 +444,9 @@ impl Finder<'_, '_> {
         VALUES.iter().zip(places).find_map(|(value, place)| {
             let at = from + open + place?;
             let alone = at == 0 || !is_name(self.text[at - 1]);
-            if !alone {
+            // In `arn:aws:secretsmanager:…:secret:x` nothing is a member.
+            let urn = at > 1 && self.text[at - 1] == b':' && self.text[at - 2].is_ascii_alphanumeric();
+            if !alone || urn {
                 return None;
             }
             self.member_value(at + value.len()).filter(|found| found.range.end <= key)
@@ -453,6 +459,7 @@ impl Finder<'_, '_> {
         let text = &self.text[at..line];
         let (place, len) = match text.place_of(b"default") {
             Some(place) => (place, 7),
+            None if text.begins_with(b"fallback") => (0, 8),
             None if text.begins_with(b"with: ") => (0, 4),
             None => return None,
         };
@@ -479,29 +486,19 @@ impl Finder<'_, '_> {
         let first = before.iter().all(|b| b.is_ascii_whitespace() || *b == b'\\');
         let near = before.len() < 40 && memchr::memchr_iter(b',', before).count() == 1;
         let sets = [
-            "set",
-            "define",
-            "env",
-            "get",
-            "put",
-            "fetch",
-            "assign",
-            "append",
-            "header",
-            "option",
-            "property",
-            "add",
-            "with",
-            "default",
-            "buildconfig",
-            "flag.",
+            "set", "define", "env", "get", "put", "fetch", "assign", "append", "header", "option", "property", "add",
+            "with", "default", "config", "flag.",
         ];
         let pair = self.is_pair(next);
         let word = self.text[next.start..next.end].iter().all(|b| b.is_ascii_lowercase() || *b == b'_');
         let names = word && ["get", "with", "add"].iter().any(|verb| head.ends_with(verb)) && head.len() > 8;
         let mixed = self.text[next.start..next.end].iter().any(|b| !b.is_ascii_alphabetic() && *b != b'_');
         let set = sets.iter().any(|word| head.contains(word));
-        (first && head.len() > 2 && set && !names) || first && pair && mixed || near && pair && head.contains("set")
+        // `('DB_PASSWORD', 'sunshine')`
+        let name = &self.text[self.name.range.clone()];
+        let variable = name.contains(&b'_') && name.iter().all(|b| b.is_ascii_uppercase() || *b == b'_');
+        let told = mixed || variable && is_chosen(&self.text[next.start..next.end]);
+        (first && head.len() > 2 && set && !names) || first && pair && told || near && pair && head.contains("set")
     }
 
     /// `"x" -> password`, `"x" == password`

@@ -16,7 +16,7 @@ use crate::codec::redaction::reader::Reader;
 #[rustfmt::skip]
 const CONTINUING: &[&[u8]] = &[
     b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from", b"der", b"des", b"vom", b"von", b"du", b"de", b"del", b"do", b"da",
-    b"dos", b"di", b"della",
+    b"dos", b"di", b"della", "für".as_bytes(), "för".as_bytes(), "для".as_bytes(), b"til", b"za", b"voor",
 ];
 /// Verbs behind such words in other languages.
 const OTHER_VERBS: &[&[u8]] = &[b"ist", b"lautet", b"est", b"es", "é".as_bytes(), "è".as_bytes()];
@@ -35,6 +35,9 @@ const GIVEN: &[&[u8]] = &[
     b"submitted",
     b"typed",
 ];
+/// What was done for whom, in front of a colon and the value.
+const MADE: &[&[u8]] =
+    &[b"is generated for ", b"was generated for ", b"is set for ", b"was created for ", b"is created for "];
 /// The most words, and how far they reach.
 const MAX_WORDS: usize = 7;
 const MAX_PHRASE: usize = 64;
@@ -116,6 +119,12 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
         return (text[at + len] == close && text.get(end) == Some(&b':') && text.get(end + 1) == Some(&b' '))
             .then_some(end + 1);
     }
+    // `A temporary password is generated for root@localhost: x`
+    if let Some(verb) = MADE.iter().find(|verb| text[at..].starts_with(verb)) {
+        let said = &text[at + verb.len()..text.len().min(at + verb.len() + MAX_PHRASE)];
+        let colon = said.iter().position(|b| matches!(b, b':' | b'\n')).filter(|colon| said[*colon] == b':');
+        return colon.filter(|at| said.get(at + 1) == Some(&b' ')).map(|colon| at + verb.len() + colon + 1);
+    }
     for nth in 0..MAX_WORDS {
         // `Password for 'https://bob@x.example': x`
         if nth == 1
@@ -127,7 +136,14 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
             return text[end - 1..].starts_with(&[*quote, b':', b' ']).then_some(end + 1);
         }
         let accented = text[at..].starts_with("é ".as_bytes()) || text[at..].starts_with("è ".as_bytes());
-        let len = if accented { 2 } else { reader.end_of(marks::WORD, at, reach.saturating_sub(at)) - at };
+        let other = ["für ", "för "].iter().find(|word| text[at..].starts_with(word.as_bytes()));
+        let len = if let Some(word) = other {
+            word.len() - 1
+        } else if accented {
+            2
+        } else {
+            reader.end_of(marks::WORD, at, reach.saturating_sub(at)) - at
+        };
         let word = &text[at..at + len];
         let end = at + len;
         let colon = text.get(end) == Some(&b':');
@@ -144,6 +160,8 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
             matches!(word, b"is" | b"to") || nth == 0 && word == b"from" || nth > 1 && OTHER_VERBS.contains(&word);
         match text.get(end + usize::from(colon)) {
             Some(b' ') if verb || colon => return Some(end + usize::from(colon)),
+            // `passcode for the door - x`
+            Some(b' ') if nth > 0 && text[end..].begins_with(b" - ") => return Some(end + 3),
             Some(b' ') => at = blanks(text, end),
             _ => return None,
         }
@@ -298,6 +316,14 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         }
         return;
     }
+    // `use ops / x for the vpn`
+    if text[at..].begins_with(b" ") {
+        let user = text[at + 5..].iter().take(24).take_while(|b| is_name(**b)).count();
+        if user > 0 && text[at + 5 + user..].begins_with(b" / ") {
+            found.extend(word_of_login(reader, at + 8 + user, false));
+        }
+        return;
+    }
     let after = text[at..].iter().take(16).take_while(|b| b.is_ascii_alphabetic()).count();
     let before = text[..at].iter().rev().take(16).take_while(|b| is_name(**b)).count();
     let word = &text[at - before..at + after];
@@ -312,9 +338,14 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         found.extend(verb.then(|| login(reader, at - before..at + after + 3)).flatten());
         return;
     }
-    // `try admin:x`
+    // `try admin:x`, `admin / x`
     if word.eq_ignore_ascii_case(b"admin") {
         let start = at - before;
+        if text[at + after..].begins_with(b" / ") {
+            let alone = start == 0 || matches!(text[start - 1], b' ' | b'\n' | b'(' | b'"' | b'\'');
+            found.extend(alone.then(|| word_of_login(reader, at + after + 3, false)).flatten());
+            return;
+        }
         let tries = TRYING.iter().any(|verb| text[..start].ends_with(verb));
         let value = at + after + 1;
         let version = matches!(text.get(value..value + 2), Some([b'v' | b'0'..=b'9', b'0'..=b'9' | b'.']));

@@ -19,6 +19,9 @@ impl Finder<'_, '_> {
             return None;
         }
         let at = at + self.text[at..].iter().take(64).take_while(|b| b.is_ascii_whitespace()).count();
+        // `<Password><Value>x</Value>`
+        let rest = &self.text[at..];
+        let at = at + if rest.begins_with(b"<Value>") || rest.begins_with(b"<value>") { 7 } else { 0 };
         let inside = if self.text[at..].begins_with(b"<![CDATA[") { at + 9 } else { at };
         let end = self.end_of(inside, Place::Tag);
         let value = self.text[inside..end].trim_ascii_end();
@@ -80,7 +83,16 @@ impl Finder<'_, '_> {
         if why.is_empty() && (self.reader.kind(here) == Kind::Code || self.name.class == Class::Secret) {
             return None;
         }
-        self.scalar(start + indent(start), if why.is_empty() { "a value on the next line" } else { why })
+        let at = start + indent(start);
+        // `DB_PASSWORD:` and below it `value: x`.
+        if why.is_empty() && self.text[at..].begins_with(b"value: ") {
+            let at = at + 7;
+            return match super::literal(self.reader, at) {
+                Some(one) => self.quoted(&one, operator, "the value of a member"),
+                None => self.scalar(at, "the value of a member"),
+            };
+        }
+        self.scalar(at, if why.is_empty() { "a value on the next line" } else { why })
     }
 
     /// A scalar without quotes that is alone on its line.

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod backends;
+pub mod calm;
 pub mod clean;
 pub mod contexts;
 pub mod daily;
@@ -9,9 +10,11 @@ pub mod dialects;
 pub mod field;
 #[allow(dead_code, reason = "the benchmark and the tests of the engine use it")]
 pub mod hostile;
+pub mod lines;
 pub mod notebooks;
 pub mod operations;
 pub mod random;
+pub mod stacks;
 pub mod tools;
 pub mod vendors;
 pub mod workplace;
