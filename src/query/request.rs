@@ -261,6 +261,17 @@ impl std::fmt::Debug for Order {
     }
 }
 
+/// What of a group its place in an order follows from, so that others need not be made to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ranking {
+    /// Its last event, the newest first.
+    Newest,
+    /// How many events it has, the most first.
+    Most,
+    /// More than that.
+    Other,
+}
+
 /// The first groups in an order; only those that have a first key, unless it says otherwise.
 #[derive(Clone, Debug)]
 pub struct Top {
@@ -270,8 +281,7 @@ pub struct Top {
     pub prefix: String,
     /// The most bytes of the first key.
     pub longest: usize,
-    /// Whether the order is that of the last events, the newest first: groups without new ones need not be made.
-    pub is_newest_first: bool,
+    pub ranking: Ranking,
     /// Whether groups without a first key are wanted, too.
     pub with_missing: bool,
 }
@@ -280,17 +290,17 @@ impl Top {
     pub fn new(limit: usize, order: impl Fn(&Group, &Group) -> Ordering + Send + Sync + 'static) -> Top {
         let order = Order(Arc::new(order));
         let (prefix, longest) = (String::new(), usize::MAX);
-        Top { order, limit, prefix, longest, is_newest_first: false, with_missing: false }
+        Top { order, limit, prefix, longest, ranking: Ranking::Other, with_missing: false }
     }
 
     /// Those with the newest events.
     pub fn newest(limit: usize) -> Top {
-        Top { is_newest_first: true, ..Top::new(limit, newest_first) }
+        Top { ranking: Ranking::Newest, ..Top::new(limit, newest_first) }
     }
 
     /// Those with the most events, of all groups.
     pub fn most(limit: usize) -> Top {
-        Top { with_missing: true, ..Top::new(limit, most_first) }
+        Top { ranking: Ranking::Most, with_missing: true, ..Top::new(limit, most_first) }
     }
 
     fn accepts(&self, group: &Group) -> bool {

@@ -3,7 +3,7 @@
 use super::search::Snapshot;
 use super::tests::{Folder, START, Stored, all, filter, later, newest, plain};
 use super::*;
-use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, ReadError, Top, Total};
+use crate::query::request::{AggregateRequest, CountLimit, GroupKey, PageRequest, Ranking, ReadError, Top, Total};
 use crate::units::Timestamp;
 
 #[test]
@@ -195,6 +195,12 @@ fn more_groups_than_fit(prefix: &str) {
         };
         assert_eq!(found, (0..50).map(wanted).collect::<Vec<_>>(), "{names:?}");
     }
+    // Counted first, and then summed up with their percentiles; or all of them summed up.
+    let measured = |top| AggregateRequest { with_percentiles: true, top: Some(top), ..by(&["session_id"]) };
+    let most = snapshot.aggregate(&measured(Top::most(100)), &all()).expect("they fit");
+    assert!(most.len() == 100 && most.iter().all(|group| group.count == 3));
+    let of_all = snapshot.aggregate(&measured(Top { ranking: Ranking::Other, ..Top::most(100) }), &all());
+    assert_eq!(most, of_all.expect("they fit"));
     let begun =
         Top { prefix: format!("{}00012", prefix.to_uppercase()), ..Top::new(usize::MAX, |a, b| a.keys.cmp(&b.keys)) };
     let begun = AggregateRequest { top: Some(begun), ..by(&["session_id"]) };

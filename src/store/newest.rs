@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::groups::{KeyValue, Keys};
 use super::search::{Place, Snapshot, is_in_time};
 use super::slices::Slice;
-use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError};
+use crate::query::request::{AggregateRequest, Group, GroupKey, Ranking, ReadError};
 use crate::visibility::Visibility;
 
 /// So many places are looked through for the newest groups.
@@ -20,8 +20,8 @@ impl Snapshot {
         request: &AggregateRequest,
         visibility: &Visibility,
     ) -> Result<Option<Slice>, ReadError> {
-        let Some(top) = request.top.as_ref().filter(|top| top.is_newest_first) else { return Ok(None) };
-        if request.min_count > 1 || !request.group_by.iter().all(|by| matches!(by, GroupKey::Field(_))) {
+        let Some(top) = request.top.as_ref().filter(|top| top.ranking == Ranking::Newest) else { return Ok(None) };
+        if request.min_count > 1 || !is_by_fields(request) {
             return Ok(None);
         }
         let mut places = self.places();
@@ -62,8 +62,13 @@ impl Snapshot {
     }
 }
 
-/// Keys as they were labelled.
-fn keys_of(labels: &[Option<String>]) -> Keys {
+/// Whether keys are their labels.
+pub fn is_by_fields(request: &AggregateRequest) -> bool {
+    request.group_by.iter().all(|by| matches!(by, GroupKey::Field(_)))
+}
+
+/// Keys as they were labelled, of groups by fields.
+pub fn keys_of(labels: &[Option<String>]) -> Keys {
     let mut keys = [KeyValue::Missing, KeyValue::Missing];
     for (key, label) in keys.iter_mut().zip(labels) {
         *key = label.as_deref().map_or(KeyValue::Missing, |text| KeyValue::Text(text.into()));

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::budget::{Held, Share};
 use super::groups::{Groups, KeyValue, Keys};
 use super::hashing::Seeded;
+use super::newest::{is_by_fields, keys_of};
 use super::search::Snapshot;
 use super::value::plain_uuid;
-use crate::query::request::{AggregateRequest, Group, ReadError, Top};
+use crate::query::request::{AggregateRequest, Group, Ranking, ReadError, Top};
 use crate::visibility::Visibility;
 
 /// Into so many slices one is cut that needs too much.
@@ -31,12 +32,32 @@ impl Snapshot {
             wanted.take(make(newest)?)?;
             return Ok(wanted.groups);
         }
+        if matches!(all, Err(ReadError::TooLarge(_)))
+            && let Some(most) = self.most_groups(request, visibility)?
+        {
+            wanted.take(make(most)?)?;
+            return Ok(wanted.groups);
+        }
         let mut all = Some(all);
         each(|slice| all.take().unwrap_or_else(|| make(slice)), |groups| wanted.take(groups))?;
         match wanted.groups.len() > max_groups {
             true => Err(too_many(request)),
             false => Ok(wanted.groups),
         }
+    }
+
+    /// A slice with the groups that are wanted, if these are those with the most events: which they are is told by counts
+    /// alone, and more groups are counted at a time than are summed up with their durations.
+    fn most_groups(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Option<Slice>, ReadError> {
+        let measured = request.with_durations || request.with_percentiles;
+        let is_told = request.top.as_ref().is_some_and(|top| top.ranking == Ranking::Most);
+        if !measured || !is_told || !is_by_fields(request) {
+            return Ok(None);
+        }
+        let counts = AggregateRequest { with_durations: false, with_percentiles: false, ..request.clone() };
+        let mut most = Wanted::new(&counts, &self.share);
+        each(|slice| self.aggregate_slice(&counts, visibility, slice), |groups| most.take(groups))?;
+        Ok(Some(Slice::only(most.groups.iter().map(|group| keys_of(&group.keys)))))
     }
 
     /// How many groups have a first key.
