@@ -167,8 +167,8 @@ impl Api {
         let headers: HeaderMap = request.headers().clone();
         let is_admin = who.as_ref().is_some_and(|who| who.role == Role::Admin);
         let call = Call { request, peer, who, credentials, path: parts, params, started };
-        let answer = (route.handler)(self, call).await.map_err(|problem| self.outside(problem, is_admin));
-        answer.map(|answer| answer.respond(&headers))
+        let answer = reading::within_a_deadline((route.handler)(self, call)).await;
+        answer.map_err(|problem| self.outside(problem, is_admin)).map(|answer| answer.respond(&headers))
     }
 
     /// What is told to the client: administrators are told what the log says.

@@ -1,5 +1,6 @@
 //! What the families of routes share: who sees what, which filter a request means, cursors and deadlines.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,15 +21,27 @@ use crate::query::request::{
 use crate::query::{Expr, Query};
 use crate::visibility::Visibility;
 
-/// How long a question may take.
+/// How long the questions of one request may take together.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 /// The most groups of an aggregate.
-const MAX_GROUPS: usize = 100_000;
+pub const MAX_GROUPS: u64 = 100_000;
 /// The longest cursor that is looked at.
 const MAX_CURSOR: usize = 8 * 1024;
 
+tokio::task_local! {
+    /// When the questions of the request that is answered end: set by the first of them.
+    static ENDS: OnceCell<Instant>;
+}
+
+/// Answers a request, of which all questions end at one deadline however many there are.
+pub async fn within_a_deadline<F: Future>(answer: F) -> F::Output {
+    ENDS.scope(OnceCell::new(), answer).await
+}
+
+/// When a question ends that is asked now. Each page of an export, which is streamed, has a deadline of its own.
 pub fn deadline() -> Instant {
-    Instant::now() + DEADLINE
+    let fresh = || Instant::now() + DEADLINE;
+    ENDS.try_with(|ends| *ends.get_or_init(fresh)).unwrap_or_else(|_| fresh())
 }
 
 /// The visibility of the reader.
@@ -186,7 +199,7 @@ pub fn groups_request(filter: Filter, group_by: Vec<GroupKey>, with_percentiles:
         group_by,
         with_durations: true,
         with_percentiles,
-        max_groups: MAX_GROUPS,
+        max_groups: MAX_GROUPS as usize,
         min_count: 0,
         top: None,
         deadline,
@@ -275,6 +288,20 @@ pub fn read_cursor(api: &Api, params: &Params, order: &str) -> Result<Option<Key
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn all_questions_of_a_request_end_at_one_deadline() {
+        let asked = async || {
+            let first = groups_request(Filter::default(), Vec::new(), true).deadline;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            (first, newest(Filter::default(), 1, 0).deadline)
+        };
+        let (first, last) = within_a_deadline(asked()).await;
+        assert_eq!(first, last);
+        // Each page of an export is a request of its own.
+        let (first, last) = asked().await;
+        assert_ne!(first, last);
+    }
 
     #[test]
     fn what_no_parameter_makes_smaller_is_not_the_fault_of_the_client() {
