@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use super::access::Credentials;
 use super::answer::Answer;
 use super::params::{Kind, Parameter, Params};
+use super::reading::MAX_GROUPS;
 use super::{
     Api, activity, admin, dlq, export, fields, health, live, login, logs, openapi, operate, page, report, stats,
 };
@@ -146,7 +147,7 @@ const GROUPING: &[Parameter] = &[
     parameter("min_count", Kind::Number(0, u64::MAX), "Only groups with at least this many events"),
     parameter(
         "limit",
-        Kind::Number(1, 100_000),
+        Kind::Number(1, MAX_GROUPS),
         "Most groups (100,000, or what memory has room for): those with the most events; `is_partial: true` says that there are more",
     ),
 ];

@@ -6,7 +6,9 @@ use super::Api;
 use super::acts::record_read;
 use super::answer::Answer;
 use super::params::bad;
-use super::reading::{check_fields, filter, groups, groups_request, has_outcomes, problem, reader, visibility, whole};
+use super::reading::{
+    MAX_GROUPS, check_fields, filter, groups, groups_request, has_outcomes, problem, reader, visibility, whole,
+};
 use super::routes::Call;
 use super::shape::{Object, array};
 use crate::net::http::Problem;
@@ -18,7 +20,7 @@ use crate::visibility::Visibility;
 pub const GROUPS: [&str; 10] =
     ["endpoint", "user_id", "event_type", "entity_type", "session_id", "status", "host", "ip_address", "hour", "day"];
 /// The most groups of an answer that does not say how many it wants; where memory has no room for so many, for fewer.
-const GROUP_LIMITS: [u64; 4] = [100_000, 10_000, 1000, 100];
+const GROUP_LIMITS: [u64; 4] = [MAX_GROUPS, 10_000, 1000, 100];
 const DAY: i64 = 86_400 * 1_000_000;
 /// Buckets of a histogram for which no interval was given.
 const BUCKETS: i64 = 60;

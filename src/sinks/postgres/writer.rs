@@ -3,6 +3,7 @@
 //! A transaction sets what it needs by itself and leaves no named statement behind that it counts on, so that a pooler
 //! may give every transaction another connection.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::pin;
@@ -136,11 +137,7 @@ impl Writer {
         };
         let (inserted, were_there) = match (inserted, &self.insert_unseen) {
             (Err(error), Some(insert)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                let arrays = match &rows.body {
-                    Body::Arrays(arrays) => arrays.clone(),
-                    Body::Copy(_) => rows::encode(&self.plan, batch, false)?.into_arrays(),
-                };
-                (self.insert(client, insert, &arrays).await, true)
+                (self.insert(client, insert, &self.arrays(batch, rows)?).await, true)
             }
             (inserted, _) => (inserted, false),
         };
@@ -184,12 +181,15 @@ impl Writer {
     /// How many events of a batch have other content than the row of their id.
     async fn conflicts(&self, client: &Client, batch: &WriteBatch, rows: &Rows) -> Result<u64, Error> {
         let Some(query) = &self.plan.conflicts else { return Ok(0) };
+        let Ok(arrays) = self.arrays(batch, rows) else { return Ok(0) };
+        self.count_rows(client, query, &arrays).await
+    }
+
+    /// The rows as arrays; encoded once more where they were encoded for COPY.
+    fn arrays<'a>(&self, batch: &WriteBatch, rows: &'a Rows) -> Result<Cow<'a, [Option<Bytes>]>, Failure> {
         match &rows.body {
-            Body::Arrays(arrays) => self.count_rows(client, query, arrays).await,
-            Body::Copy(_) => match rows::encode(&self.plan, batch, false) {
-                Ok(rows) => self.count_rows(client, query, &rows.into_arrays()).await,
-                Err(_) => Ok(0),
-            },
+            Body::Arrays(arrays) => Ok(Cow::Borrowed(arrays)),
+            Body::Copy(_) => Ok(Cow::Owned(rows::encode(&self.plan, batch, false)?.into_arrays())),
         }
     }
 
