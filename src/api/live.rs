@@ -1,6 +1,7 @@
 //! Live events: resumable server-sent events for readers and administrators, and a WebSocket.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -124,6 +125,35 @@ fn tap_streams(
     Ok((subscribe_to(&fanout, api, call, LOG)?, Some((end.drop_guard(), permit))))
 }
 
+/// Tells when nothing was sent for so long that a heartbeat is due.
+struct Silence {
+    since: Instant,
+    /// Left where it stands while things are sent: to set it for each frame takes the runtime's lock.
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn begins() -> Silence {
+        Silence { since: Instant::now(), alarm: Box::pin(sleep(HEARTBEAT)) }
+    }
+
+    fn begins_anew(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Waits until a heartbeat is due. May be given up and called again.
+    async fn ends(&mut self) {
+        loop {
+            self.alarm.as_mut().await;
+            let due = self.since + HEARTBEAT;
+            if due <= Instant::now() {
+                return;
+            }
+            self.alarm.as_mut().reset(due);
+        }
+    }
+}
+
 /// Watches what is on its way to transforms: it has no `seq` yet, and cannot be resumed.
 fn tap_outputs(api: &Api, call: &Call, watch: Watch, permit: OwnedSemaphorePermit) -> Result<Answer, Problem> {
     let view = View { query: query(call)?, visibility: visibility(api, call.reader()), format: PASSING };
@@ -132,6 +162,7 @@ fn tap_outputs(api: &Api, call: &Call, watch: Watch, permit: OwnedSemaphorePermi
         watch,
         view,
         access: StreamAccess::of(api, call, Who::StreamAdmin),
+        silence: Silence::begins(),
         shutdown: api.shutdown.clone(),
         _permit: permit,
     };
@@ -144,6 +175,7 @@ struct Tapped {
     watch: Watch,
     view: View,
     access: StreamAccess,
+    silence: Silence,
     shutdown: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
@@ -152,7 +184,7 @@ async fn next_tapped(mut tapped: Tapped) -> Option<(Result<Frame<Bytes>, Infalli
     if let Some(first) = tapped.first.take() {
         return Some((Ok(Frame::data(first)), tapped));
     }
-    let heartbeat = Instant::now() + HEARTBEAT;
+    tapped.silence.begins_anew();
     loop {
         let (record, missed) = tokio::select! {
             biased;
@@ -162,7 +194,7 @@ async fn next_tapped(mut tapped: Tapped) -> Option<(Result<Frame<Bytes>, Infalli
                 false => return None,
             },
             next = tapped.watch.next() => next?,
-            () = sleep_until(heartbeat) => return Some((Ok(Frame::data(Bytes::from_static(PAUSE))), tapped)),
+            () = tapped.silence.ends() => return Some((Ok(Frame::data(Bytes::from_static(PAUSE))), tapped)),
         };
         let mut frames = Vec::new();
         if missed > 0 {
@@ -216,6 +248,7 @@ struct Events<G> {
     /// Ends the reader of one component with its client.
     _tap: Option<Tap>,
     access: StreamAccess,
+    silence: Silence,
 }
 
 fn events(
@@ -225,7 +258,7 @@ fn events(
     access: StreamAccess,
     gap: impl Fn(u64, u64, u64) -> String + Send + 'static,
 ) -> Answer {
-    let state = Events { first: Some(first), client, gap, _tap: tap, access };
+    let state = Events { first: Some(first), client, gap, _tap: tap, access, silence: Silence::begins() };
     event_stream(stream::unfold(state, next))
 }
 
@@ -245,7 +278,7 @@ async fn next<G: Fn(u64, u64, u64) -> String>(
     if let Some(first) = events.first.take() {
         return Some((Ok(Frame::data(first)), events));
     }
-    let heartbeat = Instant::now() + HEARTBEAT;
+    events.silence.begins_anew();
     loop {
         let bytes = tokio::select! {
             biased;
@@ -259,7 +292,7 @@ async fn next<G: Fn(u64, u64, u64) -> String>(
                     Bytes::from((events.gap)(missed, from_seq, to_seq.saturating_sub(1)))
                 }
             },
-            () = sleep_until(heartbeat) => Bytes::from_static(PAUSE),
+            () = events.silence.ends() => Bytes::from_static(PAUSE),
         };
         return Some((Ok(Frame::data(bytes)), events));
     }
@@ -351,7 +384,7 @@ async fn serve(
     let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Side::Server, Some(config)).await;
     let (mut sender, mut receiver) = socket.split();
-    let mut heartbeat = Instant::now() + HEARTBEAT;
+    let mut silence = Silence::begins();
     loop {
         let message = tokio::select! {
             live = client.next() => match live {
@@ -370,13 +403,13 @@ async fn serve(
                 None | Some(Err(_)) | Some(Ok(Message::Close(_))) => break,
                 Some(Ok(_)) => continue,
             },
-            () = sleep_until(heartbeat) => Message::Ping(Bytes::new()),
+            () = silence.ends() => Message::Ping(Bytes::new()),
             () = access.due() => match access.holds().await {
                 true => continue,
                 false => break,
             },
         };
-        heartbeat = Instant::now() + HEARTBEAT;
+        silence.begins_anew();
         let is_last = message.is_close();
         if !matches!(timeout(WRITE_TIMEOUT, sender.send(message)).await, Ok(Ok(()))) || is_last {
             return;

@@ -1,10 +1,11 @@
 //! Whether an open stream may go on: what opened it is checked again for as long as it lasts.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Api;
 use super::access::{Access, Credentials};
@@ -23,7 +24,8 @@ pub struct StreamAccess {
     needed: Who,
     /// When what opened the stream ends.
     ends: Option<Instant>,
-    next_check: Instant,
+    /// Rings when it has to be looked next. Set once for many frames: to set it for each takes the runtime's lock.
+    alarm: Pin<Box<Sleep>>,
 }
 
 impl StreamAccess {
@@ -35,15 +37,15 @@ impl StreamAccess {
         // What ends in thousands of years does not end for us.
         let ends = left.and_then(|left| opened.checked_add(left));
         let (access, who) = (api.access.subscribe(), call.reader().clone());
-        StreamAccess { access, who, credentials, needed, ends, next_check: opened + CHECK_EVERY }
+        let alarm = Box::pin(sleep_until(next_look(opened, ends)));
+        StreamAccess { access, who, credentials, needed, ends, alarm }
     }
 
     /// Waits until it has to be looked whether the right still [`holds`](Self::holds). Nothing is lost if that wait is
     /// given up; looking must not be given up, or a stream that always has something to send would never end.
     pub async fn due(&mut self) {
-        let at = self.ends.map_or(self.next_check, |ends| ends.min(self.next_check));
         tokio::select! {
-            () = sleep_until(at) => {}
+            () = &mut self.alarm => {}
             Ok(()) = self.access.changed() => {}
         }
     }
@@ -54,9 +56,15 @@ impl StreamAccess {
         if self.ends.is_some_and(|ends| ends <= now) {
             return false;
         }
-        self.next_check = now + CHECK_EVERY;
+        self.alarm.as_mut().reset(next_look(now, self.ends));
         let access = self.access.borrow_and_update().clone();
         let confirmed = access.confirm(&self.credentials).await;
         confirmed.is_some_and(|who| who == self.who && access.check(&who, self.needed).is_ok())
     }
+}
+
+/// When a stream is looked at that was looked at now.
+fn next_look(now: Instant, ends: Option<Instant>) -> Instant {
+    let at = now + CHECK_EVERY;
+    ends.map_or(at, |ends| ends.min(at))
 }

@@ -37,6 +37,8 @@ const TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_millis(300);
 /// How long a client waits that wants to read by itself while all memory for frames is in use.
 const MEMORY_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes of lines, for all views together, that are rendered on the runtime: another thread would take longer to wake.
+const SOON_RENDERED: usize = 16 * 1024;
 
 /// Frames of one view over one read.
 #[derive(Debug)]
@@ -57,7 +59,8 @@ pub struct Fanout {
     journal: Journal,
     /// What is shown; a reload may change it.
     shown: watch::Sender<Shown>,
-    groups: Mutex<HashMap<View, Group>>,
+    /// None once nothing comes any more.
+    groups: Mutex<Option<HashMap<View, Group>>>,
     clients: Mutex<HashMap<String, usize>>,
     budget: FrameBudget,
     catching_up: Arc<Semaphore>,
@@ -68,6 +71,15 @@ struct Group {
     sender: broadcast::Sender<Arc<Chunk>>,
     /// Bytes of its frames in use.
     bytes: Arc<AtomicUsize>,
+}
+
+/// Tells all clients that nothing comes any more, also when the one reader has panicked.
+struct Running(Arc<Fanout>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *lock(&self.0.groups) = None;
+    }
 }
 
 /// One client's way through the stream.
@@ -150,7 +162,7 @@ impl Fanout {
         let fanout = Arc::new(Fanout {
             journal: journal.clone(),
             shown: watch::Sender::new(shown),
-            groups: Mutex::default(),
+            groups: Mutex::new(Some(HashMap::new())),
             clients: Mutex::default(),
             budget: FrameBudget::new(frame_bytes.max(2 * READ_BYTES)),
             catching_up: Arc::new(Semaphore::new(MAX_CATCHING_UP)),
@@ -191,7 +203,10 @@ impl Fanout {
         }
         let receiver = {
             let new = || Group { sender: broadcast::Sender::new(MAX_BEHIND), bytes: Arc::default() };
-            lock(&self.groups).entry(view.clone()).or_insert_with(new).sender.subscribe()
+            match &mut *lock(&self.groups) {
+                Some(groups) => groups.entry(view.clone()).or_insert_with(new).sender.subscribe(),
+                None => new().sender.subscribe(),
+            }
         };
         let position = from.unwrap_or_else(|| self.journal.stats().synced_seq);
         Some(Client {
@@ -211,6 +226,7 @@ impl Fanout {
     }
 
     async fn run(self: Arc<Fanout>) {
+        let _running = Running(self.clone());
         let mut shown = self.shown.subscribe();
         let mut position = self.journal.stats().synced_seq;
         loop {
@@ -253,9 +269,15 @@ impl Fanout {
                     failures = 0;
                     let missed = reader.take_gaps().iter().map(|gap| gap.events).sum();
                     let (this, end_seq) = (self.clone(), reader.position());
+                    let bytes: usize = records.iter().map(|record| record.lines.bytes.len()).sum();
+                    let is_soon_done = bytes.saturating_mul(self.views()) <= SOON_RENDERED;
+                    let share = move || this.share(first_seq, end_seq, missed, &records);
                     // Rendering for many views takes long, and nothing else should wait for it.
-                    let sharing = tokio::task::spawn_blocking(move || this.share(first_seq, end_seq, missed, &records));
-                    if sharing.await.is_err() {
+                    let has_panicked = match is_soon_done {
+                        true => std::panic::catch_unwind(std::panic::AssertUnwindSafe(share)).is_err(),
+                        false => tokio::task::spawn_blocking(share).await.is_err(),
+                    };
+                    if has_panicked {
                         tracing::error!("a bug in weir: rendering for live clients panicked; they read the journal");
                     }
                 }
@@ -281,9 +303,14 @@ impl Fanout {
         }
     }
 
+    fn views(&self) -> usize {
+        lock(&self.groups).as_ref().map_or(0, HashMap::len)
+    }
+
     fn share(&self, first_seq: u64, end_seq: u64, missed: u64, records: &[Arc<Record>]) {
         let groups: Vec<(View, broadcast::Sender<Arc<Chunk>>, Arc<AtomicUsize>)> = {
             let mut groups = lock(&self.groups);
+            let Some(groups) = groups.as_mut() else { return };
             groups.retain(|_, group| group.sender.receiver_count() > 0);
             let shared = |(view, group): (&View, &Group)| (view.clone(), group.sender.clone(), group.bytes.clone());
             groups.iter().map(shared).collect()
@@ -387,17 +414,17 @@ impl Client {
     /// Waits for more. `None` when the agent stops.
     pub async fn next(&mut self) -> Option<Live> {
         self.held = None;
-        let shutdown = self.fanout.shutdown.clone();
         loop {
-            tokio::select! {
-                live = self.catch_up() => if live.is_some() { return live },
-                () = shutdown.cancelled() => return None,
+            if !matches!(self.catching_up, CatchUp::Done) {
+                let shutdown = self.fanout.shutdown.clone();
+                tokio::select! {
+                    live = self.catch_up() => if live.is_some() { return live },
+                    () = shutdown.cancelled() => return None,
+                }
             }
-            let received = tokio::select! {
-                received = self.receiver.recv() => received,
-                () = shutdown.cancelled() => return None,
-            };
-            match received {
+            // At the end the channel is closed. To listen for the end as well would take a lock that all clients share, for
+            // each frame.
+            match self.receiver.recv().await {
                 Ok(chunk) => {
                     if let Some(live) = self.take(chunk) {
                         return Some(live);
