@@ -187,7 +187,10 @@ impl Finder<'_, '_> {
             _ => false,
         };
         let value = &self.text[range.clone()];
-        if is_of_code(value) {
+        let word = || value.iter().all(|b| b.is_ascii_alphabetic() || *b == b'_');
+        let keyword =
+            operator.sign == Sign::Assign && place == Place::Setting && self.text[self.name.range.start] != b'-';
+        if is_of_code(value) || keyword && word() && self.is_argument(&range) {
             return None;
         }
         let taken = self.may_be(value, role)

@@ -18,6 +18,8 @@ use crate::codec::redaction::values::{is_mixed, is_stand_in};
 const MAX_VALUE: usize = 128;
 /// How far in front of a name the user is looked for.
 const MAX_BEFORE: usize = 64;
+/// Bytes of a line around a value in which the parentheses of a call are looked for.
+const MAX_ARGUMENTS: usize = 128;
 /// Lines below `chpasswd:` that are read.
 const MAX_ACCOUNTS: usize = 6;
 /// Names of users.
@@ -210,6 +212,30 @@ impl Finder<'_, '_> {
             && (is_chosen(value) || value.len() > 4 && is_mixed(value))
             && !is_stand_in(value)
             && self.reader.kind(self.reader.context(start).line_start) != Kind::Code
+            && !self.is_argument(range)
+    }
+
+    /// Whether the value is an argument of a call, which ends behind it and begins in the line or above: a word there is a
+    /// variable. What prints an object calls it by its type: `User(login=joe, password=x)`.
+    pub(super) fn is_argument(&self, range: &Range<usize>) -> bool {
+        let is_inside = |b: &&u8| **b != b'\n';
+        let (before, behind) = (&self.text[..self.name.range.start], &self.text[range.end..]);
+        let mut open = 0;
+        let closes = behind.iter().take(MAX_ARGUMENTS).take_while(is_inside).any(|b| {
+            open += i32::from(*b == b'(') - i32::from(*b == b')');
+            open < 0
+        });
+        let mut open = 0;
+        let opens = before.iter().rev().take(MAX_ARGUMENTS).take_while(is_inside).position(|b| {
+            open += i32::from(*b == b'(') - i32::from(*b == b')');
+            open > 0
+        });
+        let called = opens.map(|back| &before[..before.len() - back - 1]);
+        let is_called = called.is_none_or(|called| {
+            let word = called.iter().rev().take_while(|b| is_name(**b)).last();
+            word.is_some_and(|first| !first.is_ascii_uppercase())
+        });
+        closes && is_called
     }
 
     /// Whether a word of letters alone is what a key of a service is given: `api_key = "sunshine"`.

@@ -3,6 +3,8 @@
 /// Lines that stay as they are.
 #[rustfmt::skip]
 pub const CALM: &[&str] = &[
+    "def f():␤    self.assertRaises(Error, login,␤        user=baduser, password=badword, usenetrc=False)",
+    "copy_from(host, \"a\", user=baduser, password=badpw, port=(21))",
     "uname = input('user: ')␤pwd = getpass.getpass()",
     "password = os.environ['DB_PASSWORD']",
     "os.environ['API_KEY'] = api_key",
