@@ -41,7 +41,10 @@ fn numbers(folder: &Folder) -> BTreeMap<u64, u64> {
 fn until_written(agent: &Agent, count: u64) {
     let deadline = Instant::now() + PATIENCE;
     while agent.metric("weir_events_delivered_total", "file") < count {
-        assert!(Instant::now() < deadline, "not all is written: {}\n{}", health(agent), agent.log());
+        let (received, delivered) =
+            (agent.metric("weir_events_received_total", "kafka"), agent.metric("weir_events_delivered_total", "file"));
+        let counts = format!("{received} received and {delivered} of {count} written");
+        assert!(Instant::now() < deadline, "{counts}: {}\n{}", health(agent), agent.log());
         std::thread::sleep(Duration::from_millis(20));
     }
     agent.assert_books();
