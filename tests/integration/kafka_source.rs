@@ -41,10 +41,14 @@ fn numbers(folder: &Folder) -> BTreeMap<u64, u64> {
 fn until_written(agent: &Agent, count: u64) {
     let deadline = Instant::now() + PATIENCE;
     while agent.metric("weir_events_delivered_total", "file") < count {
-        let (received, delivered) =
-            (agent.metric("weir_events_received_total", "kafka"), agent.metric("weir_events_delivered_total", "file"));
-        let counts = format!("{received} received and {delivered} of {count} written");
-        assert!(Instant::now() < deadline, "{counts}: {}\n{}", health(agent), agent.log());
+        assert!(
+            Instant::now() < deadline,
+            "{} received and {} of {count} written: {}\n{}",
+            agent.metric("weir_events_received_total", "kafka"),
+            agent.metric("weir_events_delivered_total", "file"),
+            health(agent),
+            agent.log()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     agent.assert_books();
