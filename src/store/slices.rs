@@ -26,17 +26,15 @@ impl Snapshot {
         let mut wanted = Wanted::new(request, &self.share);
         let make = |slice| self.aggregate_slice(request, visibility, slice);
         let all = make(Slice::whole());
-        if matches!(all, Err(ReadError::TooLarge(_)))
-            && let Some(newest) = self.newest_groups(request, visibility)?
-        {
-            wanted.take(make(newest)?)?;
-            return Ok(wanted.groups);
-        }
-        if matches!(all, Err(ReadError::TooLarge(_)))
-            && let Some(most) = self.most_groups(request, visibility)?
-        {
-            wanted.take(make(most)?)?;
-            return Ok(wanted.groups);
+        if matches!(all, Err(ReadError::TooLarge(_))) {
+            let told = match self.newest_groups(request, visibility)? {
+                Some(newest) => Some(newest),
+                None => self.most_groups(request, visibility)?,
+            };
+            if let Some(told) = told {
+                wanted.take(make(told)?)?;
+                return Ok(wanted.groups);
+            }
         }
         let mut all = Some(all);
         each(|slice| all.take().unwrap_or_else(|| make(slice)), |groups| wanted.take(groups))?;
