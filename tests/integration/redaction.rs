@@ -11,10 +11,13 @@ use crate::support::corpus::contexts::CONTEXTS;
 use crate::support::corpus::daily::{DAILY, QUIET};
 use crate::support::corpus::dialects::{CLEAN, DIALECTS};
 use crate::support::corpus::field::FIELD;
+use crate::support::corpus::formats::FORMATS;
+use crate::support::corpus::languages::LANGUAGES;
 use crate::support::corpus::lines::LINES;
 use crate::support::corpus::notebooks::{HARMLESS, NOTEBOOKS};
 use crate::support::corpus::operations::{OPERATIONS, ORDINARY};
 use crate::support::corpus::stacks::STACKS;
+use crate::support::corpus::still::STILL;
 use crate::support::corpus::tools::{ALIKE, TOOLS};
 use crate::support::corpus::workplace::{UNEVENTFUL, WORKPLACE};
 use crate::support::corpus::{
@@ -174,6 +177,18 @@ fn secrets_are_found_in_lines_that_servers_and_people_write() {
     hold(LINES, 92, 97);
 }
 
+/// Constructs of thirty languages that name a secret.
+#[test]
+fn secrets_are_found_in_the_constructs_of_thirty_languages() {
+    hold(LANGUAGES, 90, 97);
+}
+
+/// Settings in every format, command lines, HTTP, SQL, logs, tables and prose.
+#[test]
+fn secrets_are_found_in_every_format_and_on_every_command_line() {
+    hold(FORMATS, 90, 97);
+}
+
 /// A password of letters alone is told from a word by its place.
 #[test]
 fn passwords_of_letters_alone_are_found_by_their_place() {
@@ -183,6 +198,8 @@ fn passwords_of_letters_alone_are_found_by_their_place() {
         ("workplace", WORKPLACE, 85),
         ("stacks", STACKS, 88),
         ("lines", LINES, 85),
+        ("languages", LANGUAGES, 85),
+        ("formats", FORMATS, 85),
     ] {
         let (mut sum, mut wide) = (Tally::default(), Vec::<&str>::new());
         for (kind, places) in corpus {
@@ -202,7 +219,7 @@ fn passwords_of_letters_alone_are_found_by_their_place() {
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    let lists = [ALIKE, CLEAN, ORDINARY, HARMLESS, UNEVENTFUL, QUIET, PEACEFUL, CALM];
+    let lists = [ALIKE, CLEAN, ORDINARY, HARMLESS, UNEVENTFUL, QUIET, PEACEFUL, CALM, STILL];
     for line in lists.into_iter().flatten() {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
@@ -264,6 +281,8 @@ fn the_notation_of_a_text_changes_nothing() {
         .chain(BACKENDS)
         .chain(STACKS)
         .chain(LINES)
+        .chain(LANGUAGES)
+        .chain(FORMATS)
         .flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {

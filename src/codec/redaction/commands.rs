@@ -82,6 +82,13 @@ pub const COMMANDS: &[Command] = &[
     command("]:587 ", ":", |line| line.word(1).and_then(|login| line.behind(login, b':'))),
     command("send ", "xpect", |line| line.sent()),
     command("endline(", "xpect", |line| line.sent()),
+    command("munity ", "snmp-server", |line| line.word(1).filter(|word| !line.is_known_community(word))),
+    command("ats auth ", ":", |line| line.word(2).and_then(|login| line.behind(login, b':'))),
+    command("ar.login=", "sonar", |line| line.up_to_end(9)),
+    command("ogin attempt ", " [", |line| line.attempted()),
+    command("env add ", "<<<", |line| line.here_string()),
+    command("secret set ", "gh secret", |line| line.piped()),
+    command("--user root:", "etcdctl", |line| line.up_to_end(12)),
 ];
 
 /// Whether raw JSON may hold the place: whether the cue stands near what the filter has seen.
@@ -273,6 +280,18 @@ impl Line<'_> {
         let value = self.behind(cookie, b'=')?;
         let len = self.text[value.clone()].iter().position(|b| *b == b';').unwrap_or(value.len());
         Some(value.start..value.start + len)
+    }
+
+    /// Whether it is what every device has that nobody has set up.
+    fn is_known_community(&self, word: &Range<usize>) -> bool {
+        matches!(&self.text[word.clone()], b"public" | b"private")
+    }
+
+    /// `login attempt [root/x] failed`
+    fn attempted(&self) -> Option<Range<usize>> {
+        let inside = &self.rest[..memchr::memrchr(b']', self.rest)?];
+        let slash = memchr::memchr(b'/', inside)?;
+        Some(self.at + slash + 1..self.at + inside.len())
     }
 
     /// The word that begins with a sign, without it.

@@ -16,7 +16,9 @@ pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     if at > 0 && text[at - 1] == b'}' {
         return filled_in(reader, at);
     }
-    let scheme = reader.scheme_before(at).filter(|scheme| at - scheme <= MAX_CREDENTIALS)?;
+    let Some(scheme) = reader.scheme_before(at).filter(|scheme| at - scheme <= MAX_CREDENTIALS) else {
+        return of_phone(text, at);
+    };
     if scheme == 0 || !text[scheme - 1].is_ascii_alphanumeric() {
         return None;
     }
@@ -44,6 +46,20 @@ pub fn connection(reader: &Reader<'_>, at: usize) -> Option<Range<usize>> {
     let path = port > 0 && port < 6 && matches!(value.get(port), Some(b'/' | b'?' | b'#'));
     (!path && !is_code(value) && !is_stand_in(value) && !is_prose(value) && !is_word_for_password(value))
         .then_some(password)
+}
+
+/// `sip:1001:x@pbx.example`
+fn of_phone(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let before = &text[at.saturating_sub(MAX_FILLED_IN)..at];
+    let colon = memchr::memrchr(b':', before)?;
+    let user = before[..colon].iter().rev().take(24).take_while(|b| b.is_ascii_alphanumeric()).count();
+    if user == 0 || !before[..colon - user].closes_with(b"sip:") {
+        return None;
+    }
+    let value = at - before.len() + colon + 1..at;
+    let inside = &text[value.clone()];
+    let whole = !inside.iter().any(|b| ends_word(*b) || matches!(b, b'/' | b';'));
+    (whole && !inside.is_empty() && !is_stand_in(inside)).then_some(value)
 }
 
 /// The password that a program fills into a URL of its own: `f"postgres://bob:{'x'}@db"`.
@@ -92,6 +108,7 @@ mod tests {
         for (text, expected) in [
             ("postgres://app:s3cret@db:5432/x", "s3cret"),
             ("redis://:hunter2@cache/0", "hunter2"),
+            ("sip:1001:hunter2@pbx.example", "hunter2"),
             ("amqp://u:p@ss@host/v", "p@ss"),
             ("see https://bot:tok@example.com/x?y=a@b", "tok"),
             ("mongodb+srv://u:a/b@c.example", "a/b"),

@@ -23,6 +23,8 @@ const COMMANDS: &[(&str, &[u8], Form)] = &[
     ("mariadb", b"p", Form::Glued),
     ("7z", b"p", Form::Glued),
     ("rar", b"p", Form::Glued),
+    ("unrar", b"p", Form::Glued),
+    ("ldappasswd", b"s", Form::Word),
     ("sshpass", b"p", Form::Either),
     ("login", b"p", Form::Word),
     ("psexec", b"p", Form::Word),
@@ -204,7 +206,7 @@ pub fn values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
 /// What stands in quotes of its own, as in `bob:'x'`.
 fn quoted_part(text: &[u8], password: Range<usize>) -> Range<usize> {
     match text.get(password.end) {
-        Some(quote @ (b'"' | b'\'')) if password.is_empty() && text[password.start - 1] == b':' => {
+        Some(quote @ (b'"' | b'\'')) if password.is_empty() && matches!(text[password.start - 1], b':' | b'/') => {
             let start = password.end + 1;
             let reach = &text[start..text.len().min(start + MAX_BACK)];
             start..start + memchr::memchr2(*quote, b'\n', reach).unwrap_or(0)
@@ -253,6 +255,9 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
     if starts(b"sqlplus ") {
         let login = word(1)?;
         let slash = memchr::memchr(b'/', &text[login.clone()])?;
+        if login.start + slash + 1 == login.end {
+            return Some(quoted_part(text, login.end..login.end));
+        }
         let end = memchr::memrchr(b'@', &text[login.clone()]).filter(|end| *end > slash).unwrap_or(login.len());
         return (slash > 0).then_some(login.start + slash + 1..login.start + end);
     }

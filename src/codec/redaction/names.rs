@@ -147,7 +147,7 @@ const NEUTRAL: &[&str] = &[
     "encrypted", "old", "confirm", "confirmation", "repeat", "again", "header", "prod", "production", "dev",
     "development", "staging", "stage", "stg", "qa", "uat", "live", "sandbox", "default", "base", "primary",
     "secondary", "backup", "local", "v", "env", "var", "literal", "digest", "data", "const", "in", "clear",
-    "current",
+    "current", "test", "testing", "new", "temp", "tmp",
 ];
 
 /// Words behind `password` or `secret` that say something of it, which may be as random.
@@ -179,7 +179,12 @@ pub fn classify(name: &[u8]) -> Option<Class> {
             // `PublicKeyToken=b77a5c561934e089` says whose an assembly of .NET is.
             let public = last == b"publickeytoken"
                 || last == b"token" && before == b"key" && words.before(&mut [0; MAX_NAME]) == Some(b"public");
-            return if public { None } else { decide(last, before) };
+            if public {
+                return None;
+            }
+            // `password_for_ada`: whose it is stands behind it.
+            let for_whom = before == b"for" && last != b"email";
+            return decide(last, before).or_else(|| if for_whom { words.of_owner() } else { None });
         }
     }
 }
@@ -225,6 +230,14 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
+    /// What the words in front announce that say whose it is.
+    #[cold]
+    fn of_owner(&mut self) -> Option<Class> {
+        let (mut last, mut before) = ([0; MAX_NAME], [0; MAX_NAME]);
+        let last = self.before(&mut last)?;
+        decide(last, self.before(&mut before).unwrap_or_default())
+    }
+
     /// The next word in small letters, without a number at its end.
     fn before<'b>(&mut self, out: &'b mut [u8; MAX_NAME]) -> Option<&'b [u8]> {
         let name = self.name;
@@ -378,6 +391,11 @@ fn key(kind: &[u8], before: &[u8]) -> Option<Class> {
             .iter()
             .any(|word| word.len() > 3 && kind.last() == word.as_bytes().last() && kind.ends_with(word.as_bytes()));
     Some(if surely { Class::Key } else { Class::Weak })
+}
+
+/// The name of what an element of a page is for: `passwordInput`.
+pub fn field_of(name: &[u8]) -> Option<&[u8]> {
+    [&b"Input"[..], b"Field", b"Box", b"Element", b"El"].iter().find_map(|element| name.strip_suffix(*element))
 }
 
 #[inline]

@@ -175,7 +175,7 @@ fn is_only_filled_in(value: &[u8]) -> bool {
     let mut parts = value.split(|b| *b == b'%');
     parts.next() == Some(b"")
         && parts.all(
-            |part| matches!(part, [b's' | b'd' | b'r', signs @ ..] if !signs.iter().any(u8::is_ascii_alphanumeric)),
+            |part| matches!(part, [b's' | b'd' | b'r' | b'w' | b'v' | b'q' | b'1'..=b'9', signs @ ..] if !signs.iter().any(u8::is_ascii_alphanumeric)),
         )
 }
 

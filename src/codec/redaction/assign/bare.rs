@@ -94,6 +94,9 @@ impl Finder<'_, '_> {
         {
             return self.quoted(&inside, &Operator { sets: true, ..operator.clone() }, "a literal that is filled in");
         }
+        if first == b'<' && operator.sign == Sign::Colon {
+            return self.between_signs(at);
+        }
         if first == b'\n' || first == b'\r' || is_opening_template(&self.text[at..]) {
             return if operator.sign == Sign::Tag { self.in_tag(at) } else { self.below(at, operator, "") };
         }
@@ -167,6 +170,13 @@ impl Finder<'_, '_> {
                 let signs = value[..at].iter().rev().take_while(|b| b",.;".contains(b)).count();
                 range.end = range.start + at - if joined { signs } else { 0 };
             }
+        }
+        // `user/password: bob/x`
+        if operator.sign == Sign::Colon
+            && matches!(self.text[..self.name.range.start], [.., b'a'..=b'z' | b'A'..=b'Z', b'/'])
+            && let Some(slash) = memchr::memchr(b'/', beginning(&self.text[range.clone()]))
+        {
+            range.start += slash + 1;
         }
         // `creds bob:x`
         if operator.sign == Sign::Space
@@ -457,6 +467,7 @@ impl Finder<'_, '_> {
         // Settings of servers that are this and nothing else, and `.netrc` on several lines.
         let alone = command.is_empty() && self.is_whole_line(at);
         let alone = alone || name == b"AUTH" && self.is_whole_line(at);
+        let alone = alone || last == b"SET" && command == b"CONFIG";
         if alone && (SERVER_SETTINGS.contains(&name) || self.is_below_login(here.line_start)) {
             return Some((Place::Setting, "a line of settings"));
         }

@@ -91,7 +91,7 @@ const CALLS: &[Call] = &[
     password("hash::make", First), password("password_hash", First), 
     key("urlsafetimedserializer", First), key("urlsafeserializer", First),
     token("^s3", Third), perhaps("^mysql", Fifth), perhaps("^postgresql", Fifth),
-    key("cookieparser", First), key("oauthhandler", Second), key("oauth1handler", Second),
+    password("real_connect", Fourth), password("^sequelize", Third), key("cookieparser", First), key("oauthhandler", Second), key("oauth1handler", Second),
 ];
 
 /// The calls by the last letter of their names.
@@ -107,7 +107,7 @@ pub const CALL_WINDOWS: &[&str] = &[
     "nect(", "c_auth", "getco", "pdo(", "sqli(", "bind(", "ogin(", "cate(", "auth(", "asic(", "ials(", "tial(",
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
     "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
-    "word(", "egin(", "w_set", "inio(", "bot(", "thub(", "tlab(", "t.run", "h::ma", "d_has", "rlsaf", "s3([^)a-z]", "[ey]sql(", "enai(", "groq(", "opic(", "ient(",
+    "word(", "egin(", "w_set", "inio(", "bot(", "thub(", "tlab(", "t.run", "h::ma", "d_has", "rlsaf", "s3([^)a-z]", "[ey]sql(", "enai(", "equel", "groq(", "opic(", "ient(",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.

@@ -95,6 +95,8 @@ const CHANGED: &[&[u8]] = &[b"changed ", b"Changed ", b"reset ", b"rotated ", b"
 const TELLING: &[&[u8]] =
     &[b" with ", b" using ", b" tried ", b"use ", b"Use ", b"using the ", b"with the ", b"use the ", b"Use the "];
 
+/// What stands in front of a name whose value a sentence quotes.
+const QUOTING: &[&[u8]] = &[b"with ", b"using ", b"use ", b"try ", b"tried ", b"nvalid ", b"rong ", b"bad ", b"weak "];
 /// What stands between a user and the name of the password.
 #[rustfmt::skip]
 const JOINING: &[&[u8]] = &[
@@ -152,6 +154,17 @@ pub(super) fn past_adverbs(text: &[u8], mut at: usize) -> usize {
 }
 
 impl Finder<'_, '_> {
+    /// `log in as bob with the password "x"`: a word between quotes that a sentence tells somebody.
+    pub(super) fn is_quoted_to_somebody(&self, value: &[u8], operator: &Operator) -> bool {
+        let before = &self.text[..self.name.range.start];
+        let told = || QUOTING.iter().any(|word| before.ends_with(word));
+        operator.sign == Sign::Space
+            && self.name.class.is_password()
+            && self.name.quotes.is_none()
+            && (told() || self.is_behind_login())
+            && is_chosen(value)
+    }
+
     /// Whether a word of letters is what a sentence says the password is.
     pub(super) fn is_told(&self, range: &Range<usize>, operator: &Operator, role: Role) -> bool {
         let value = &self.text[range.clone()];

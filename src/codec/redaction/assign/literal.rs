@@ -103,8 +103,13 @@ fn doubled(text: &[u8], open: usize, quote: u8) -> Option<Literal> {
 /// How long a value between doubled quotes is at most.
 const MAX_DOUBLED: usize = 128;
 
-/// How long the quotes are within a literal that belong to the text around the value: `"\"x\""`.
+/// How long the quotes are within a literal that belong to the text around the value: `"\"x\""`, `'"x"'`.
 fn inner_quotes(inside: &[u8]) -> usize {
+    if let [b'"', value @ .., b'"'] = inside {
+        return usize::from(
+            !value.is_empty() && value.len() <= MAX_DOUBLED && memchr::memchr2(b'"', b' ', value).is_none(),
+        );
+    }
     let len = leading_slashes(inside, MAX_LEVEL) + 1;
     let quoted = len > 1 && inside.len() > 2 * len && b"\"'".contains(&inside[len - 1]);
     if quoted && inside.ends_with(&inside[..len]) { len } else { 0 }
@@ -115,6 +120,7 @@ fn curly(text: &[u8], at: usize) -> Option<Literal> {
     let close: &[u8] = match text.get(at..at + 3)? {
         [0xE2, 0x80, 0x9C | 0x9E] => &[0xE2, 0x80],
         [0xC2, 0xAB, _] => &[0xC2, 0xBB],
+        [0xE3, 0x80, 0x8C] => &[0xE3, 0x80, 0x8D],
         _ => return None,
     };
     let start = at + if text[at] == 0xC2 { 2 } else { 3 };

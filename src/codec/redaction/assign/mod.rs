@@ -19,6 +19,7 @@ mod scheme;
 mod secret;
 mod spread;
 mod table;
+mod tested;
 #[cfg(test)]
 mod tests;
 mod word;
@@ -37,7 +38,7 @@ pub use secret::{Role, is_code, may_be_secret};
 
 use super::escapes::{is_after_escape, leading_slashes, trailing_slashes};
 use super::marks;
-use super::names::{Class, FOREIGN, classify, is_name};
+use super::names::{Class, FOREIGN, classify, field_of, is_name};
 use super::random::is_random;
 use super::reader::Reader;
 use super::rules::{AUTHORIZATION, CREDENTIAL};
@@ -65,8 +66,6 @@ const SETTERS: &[&[u8]] = &[
     b"setx ", b"setenv ", b"SetEnv ", b"set -x ", b"set -gx ", b"set -Ux ", b"ENV ", b"set ", b"set $", b"set_header ",
     b"add_header ", b"gi_param ", b"setq ", b"(def ", b"#define ", b" :", b"{:",
 ];
-/// What stands in front of a name whose value a sentence quotes.
-const QUOTING: &[&[u8]] = &[b"with ", b"using ", b"use ", b"try ", b"tried ", b"nvalid ", b"rong ", b"bad ", b"weak "];
 /// Whose key a sentence speaks of.
 const OWNING: &[&[u8]] = &[b" the ", b" my ", b" your ", b" our ", b"The ", b"My ", b"Your "];
 
@@ -184,6 +183,10 @@ fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
         && OWNING.iter().any(|word| text[..range.start].ends_with(word))
     {
         return Some(Class::Weak);
+    }
+    // `passwordInput.value = "x"`
+    if let Some(field) = text[range.end..].begins_with(b".value = ").then(|| field_of(name)).flatten() {
+        return classify(field);
     }
     // `kata sandi: x`
     if name.eq_ignore_ascii_case(b"sandi") {
@@ -365,6 +368,7 @@ impl Finder<'_, '_> {
             let beside = beside.or_else(|| if heads { self.below_title() } else { None });
             let beside = beside.or_else(|| self.among_targets()).or_else(|| self.element_beside());
             let beside = beside.or_else(|| self.refused_input()).or_else(|| self.commented());
+            let beside = beside.or_else(|| self.asserted()).or_else(|| self.documented()).or_else(|| self.echoed());
             found.extend(beside.or_else(|| self.answered()));
         }
     }
@@ -514,8 +518,16 @@ impl Finder<'_, '_> {
             }
             operator.sets = self.is_argument_pair(&literal_now);
         }
+        // `CURLOPT_USERPWD, "bob:x"`
+        if self.text[self.name.range.clone()].closes_with(b"_USERPWD") {
+            let colon = memchr::memchr(b':', &self.text[literal_now.start..literal_now.end]);
+            literal_now.start += colon.map_or(0, |colon| colon + 1);
+        }
         let known = found.len();
         found.extend(self.quoted(&literal_now, &operator, "a literal given to the name"));
+        if found.len() == known {
+            found.extend(self.stood_in(&(literal_now.start..literal_now.end)));
+        }
         // `password = "old" -> "new"`, as a plan of changes says it.
         if found.len() > known && self.text[literal_now.after..].begins_with(b" -> ") {
             let next = literal(self.reader, literal_now.after + 4);
@@ -557,18 +569,7 @@ impl Finder<'_, '_> {
         !closes || self.text.get(literal.start).is_some_and(u8::is_ascii_alphanumeric)
     }
 
-    /// `log in as bob with the password "x"`: a word between quotes that a sentence tells somebody.
-    fn is_quoted_to_somebody(&self, value: &[u8], operator: &Operator) -> bool {
-        let before = &self.text[..self.name.range.start];
-        let told = || QUOTING.iter().any(|word| before.ends_with(word));
-        operator.sign == Sign::Space
-            && self.name.class.is_password()
-            && self.name.quotes.is_none()
-            && (told() || self.is_behind_login())
-            && chosen::is_chosen(value)
-    }
-
-    fn quoted(&self, literal: &Literal, operator: &Operator, why: &'static str) -> Option<Found> {
+    pub(super) fn quoted(&self, literal: &Literal, operator: &Operator, why: &'static str) -> Option<Found> {
         let value = &self.text[literal.start..literal.end];
         let role = match operator.sign {
             _ if operator.sets || self.is_option() || self.is_keyword_of_sql(literal, operator) => Role::Assigned,

@@ -3,7 +3,8 @@
 use super::chosen::past_adverbs;
 use super::ends::cell_sign;
 use super::prose::past_phrase;
-use super::{Name, blanks, is_name_member};
+use super::tested::{past_result, past_selector};
+use super::{Class, Name, blanks, is_name_member};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::marks;
@@ -82,10 +83,25 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
             Some(b'.') if name.quotes.is_none() && past_fill(text, at).is_some() => {
                 return past_fill(text, at).map(filled);
             }
-            Some(b'.' | b')') if name.quotes.is_none() => {
-                let Some(call) = EQUALS.iter().find(|call| text[at..].starts_with(call.as_bytes())) else { break };
-                let end = at + call.len();
-                return Some(Operator { end, ..Operator::new(Sign::Compare, end) });
+            Some(b'.') if name.quotes.is_none() && past_member(text, name, at).is_some() => {
+                return past_member(text, name, at).map(|end| Operator::new(Sign::Assign, end));
+            }
+            Some(b'.' | b')') if name.quotes.is_none() => match past_equals(text, at) {
+                Some(end) => return Some(Operator::new(Sign::Compare, end)),
+                None => break,
+            },
+            // `getPassword().equals("x")`
+            Some(b'(') if name.quotes.is_none() && text.get(at + 1) == Some(&b')') => {
+                match past_equals(text, at + 2).or_else(|| past_result(text, at)) {
+                    Some(end) => return Some(Operator::new(Sign::Compare, end)),
+                    None => break,
+                }
+            }
+            Some(b'"' | b'\'' | b'`') if name.quotes.is_some() && text[at - 1] == b']' => {
+                match past_selector(text, name.range.start, at) {
+                    Some(end) => return Some(filled(end)),
+                    None => break,
+                }
             }
             Some(b'}') if name.quotes.is_none() => at += 1,
             Some(b')') if name.quotes.is_some() => at += 1,
@@ -166,6 +182,22 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     if like {
         return Some(make(Sign::Assign, 5));
     }
+    // `"password" to "x"` in a map of Kotlin.
+    if to > at && first == b't' && name.quotes.is_some() && rest.begins_with(b"to \"") {
+        let (_, open) = reader.context(name.range.start).bracket.filter(|(bracket, _)| *bracket == b'(')?;
+        return text[..open].closes_with(b"Of").then(|| make(Sign::Assign, 3));
+    }
+    if to > at && first == b'b' && rest.begins_with(b"by lazy {") {
+        return Some(make(Sign::Assign, 8));
+    }
+    // `let(:password) { "x" }`
+    if to == at && rest.begins_with(b") {") && text[..name.range.start].closes_with(b"(:") {
+        return Some(make(Sign::Assign, 2));
+    }
+    // `${PASSWORD:?required}`
+    if to == at && first == b':' && rest.begins_with(b":?") && text[..name.range.start].closes_with(b"${") {
+        return None;
+    }
     // `arn:aws:secretsmanager:…:secret:x` joins words without a name among them.
     let urn = name.range.start > 0
         && text[name.range.start - 1] == b':'
@@ -202,6 +234,11 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
         b',' if matches!(text.get(blanks(text, to + 1)), Some(b'"' | b'\'')) => Some(make(Sign::Comma, 1)),
         // `Sec-WebSocket-Protocol: access_token, x`
         b',' if text[..name.range.start].closes_with(b"rotocol: ") => Some(make(Sign::Comma, 1)),
+        // `std::string password{"x"};`
+        b'{' if to == at && name.quotes.is_none() && rest.get(1) == Some(&b'"') => Some(make(Sign::Assign, 1)),
+        b'-' if to > at && rest.begins_with(b"--> ") && !text[..name.range.start].closes_with(b"<!-- ") => {
+            Some(make(Sign::Cell, 3))
+        }
         b'-' if to > at && rest.begins_with(b"-> ") => Some(make(Sign::Cell, 2)),
         b'-' if to > at && rest.get(1) == Some(&b' ') => Some(make(Sign::Cell, 1)),
         b'(' if to == at && name.quotes.is_none() => Some(Operator { sets: sets(text, name), ..make(Sign::Call, 1) }),
@@ -371,11 +408,39 @@ const EQUALS: &[&str] = &[
     ".contentEquals(",
     ".startsWith(",
     ".startswith(",
+    ".isEqualTo(",
+    ").willReturn(",
+    ".willReturn(",
+    ").thenReturn(",
+    ".thenReturn(",
+    ").andReturn(",
+    ").and_return(",
+    ".mockReturnValue(",
+    ".Should().Be(",
 ];
 
+/// Where the argument of such a call begins, if one stands at `at`.
+fn past_equals(text: &[u8], at: usize) -> Option<usize> {
+    EQUALS.iter().find(|call| text[at..].starts_with(call.as_bytes())).map(|call| at + call.len())
+}
+
+/// Members of a field or setting that hold what it is given: `password.value = "x"`.
+const MEMBERS: &[&str] = &[".value", ".default", ".Value", ".defaultValue"];
+
+/// Where the sign ends behind such a member.
+fn past_member(text: &[u8], name: &Name, at: usize) -> Option<usize> {
+    let member = MEMBERS.iter().find(|member| text[at..].starts_with(member.as_bytes()))?;
+    let sign = blanks(text, at + member.len());
+    let gives = text.get(sign) == Some(&b'=') && !matches!(text.get(sign + 1), Some(b'=' | b'>'));
+    (gives && matches!(name.class, Class::Password | Class::Short | Class::Key | Class::Secret)).then_some(sign + 1)
+}
+
 /// Calls that fill in what was found by its name.
-const FILLS: &[&str] =
-    &[".send_keys(", ".sendKeys(", ".type(", ".fill(", ".set(", ".setValue(", ".typeText(", ".clear().type("];
+#[rustfmt::skip]
+const FILLS: &[&str] = &[
+    ".send_keys(", ".sendKeys(", ".type(", ".fill(", ".set(", ".setValue(", ".typeText(", ".clear().type(", ".unwrap_or(",
+    ".unwrap_or_else(|_| ", ".orElse(",
+];
 
 /// Where the argument of such a call begins, if one stands at `at`.
 fn past_fill(text: &[u8], at: usize) -> Option<usize> {
@@ -406,6 +471,11 @@ fn sets(text: &[u8], name: &Name) -> bool {
 fn past_type(reader: &Reader<'_>, at: usize) -> Option<usize> {
     let text = reader.text;
     let start = blanks(text, at);
+    if let Some(whole) =
+        [&b"[]const u8 = "[..], b"constant String := "].iter().find(|whole| text[start..].starts_with(whole))
+    {
+        return Some(start + whole.len());
+    }
     let equals = reader.end_of(marks::TYPE, start, MAX_TYPE);
     if !matches!(text.get(equals), Some(b'=' | b'(')) {
         return None;
@@ -432,6 +502,12 @@ fn past_declaration(reader: &Reader<'_>, at: usize) -> Option<usize> {
     let text = reader.text;
     if text[at..].begins_with(b"{ get; set; } =") {
         return Some(at + 15);
+    }
+    // The default of a field of Go, and a declaration of ABAP.
+    if let Some(whole) =
+        [&b"string `default:"[..], b"TYPE string VALUE "].iter().find(|whole| text[at..].starts_with(whole))
+    {
+        return Some(at + whole.len());
     }
     let equals = reader.end_of(marks::DECLARATION, at, MAX_TYPE / 2);
     let len = equals - at;

@@ -4,7 +4,7 @@ use super::chosen::is_chosen;
 use super::literal::literal;
 use super::operator::{Operator, Sign};
 use super::secret::{Role, may_be_secret};
-use super::{Finder, Found, NEARBY, blanks};
+use super::{Finder, Found, NEARBY, blanks, tested};
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::literals::{Literals as _, Vocabulary};
 use crate::codec::redaction::marks;
@@ -40,8 +40,14 @@ const NAMES: &[&str] = &[
 ];
 static NAME_WORDS: Vocabulary = Vocabulary::of(NAMES);
 
+/// How longer names of such members end.
+const LONG_NAMES: &[&[u8]] = &[b"OptionName", b"SettingName", b"VariableName", b"ParameterName", b"PropertyName"];
+
 /// Signs that stand between a value and the name behind it.
-const REVERSED: &[&[u8]] = &[b"->", b"!==", b"===", b"==", b"!=", b" AS", b" as"];
+#[rustfmt::skip]
+const REVERSED: &[&[u8]] = &[
+    b"->", b"!==", b"===", b"==", b"!=", b" AS", b" as", b"forKey:", b"forKey:@", b"forHTTPHeaderField:",
+];
 
 /// Whether a member of this name holds the value of a pair.
 pub fn is_value_member(name: &str) -> bool {
@@ -61,7 +67,7 @@ impl Finder<'_, '_> {
         }
         let Some(first) = self.text.get(at) else { return };
         // `getPassword = () => "x"`
-        if self.text[at..].begins_with(b"() => ") {
+        if self.text[at..].begins_with(b"() => ") || self.text[at..].begins_with(b"() -> ") {
             let operator = Operator { sign: Sign::Space, ..operator.clone() };
             found.extend(
                 literal(self.reader, at + 6).and_then(|one| self.quoted(&one, &operator, "what a function returns")),
@@ -71,7 +77,8 @@ impl Finder<'_, '_> {
         match first {
             b'(' | b'[' => self.bracketed(at, operator, found),
             b'{' if operator.sign == Sign::Space || operator.sign == Sign::Assign => {
-                found.extend(self.member_below(at + 1, &["default", "value", "string"]));
+                let given = self.block(at, operator).or_else(|| self.in_braces(at, operator));
+                found.extend(given.or_else(|| self.member_below(at + 1, &["default", "value", "string"])));
             }
             b if operator.sign == Sign::Comma && b.is_ascii_alphabetic() => found.extend(self.keyword_argument(at)),
             b if b.is_ascii_alphabetic() || const { &ByteSet::of(b"_$@&*!:") }.has(b) => self.call(at, operator, found),
@@ -238,6 +245,13 @@ impl Finder<'_, '_> {
                 });
                 let Some(close) = close else { return };
                 rest = after + close + 1;
+            } else if tested::falls_back(&word) {
+                let inside = &text[end..self.reader.line_end(end).min(reach)];
+                let last = memchr::memmem::rfind(inside, b", ").and_then(|at| literal(self.reader, end + at + 2));
+                found.extend(
+                    last.and_then(|one| self.quoted(&one, operator, "a literal that stands in for an absent value")),
+                );
+                return;
             } else if let Some(default) = text[end..text.len().min(end + 80)].place_of(b"default") {
                 found.extend(self.member_below(end + default, &["default"]));
                 return;
@@ -291,7 +305,9 @@ impl Finder<'_, '_> {
     pub(super) fn named_pair(&self, found: &mut Vec<Found>) {
         let text = self.text;
         let start = self.start();
-        // What stands before the name must be a member that holds names.
+        // What stands before the name must be a member that holds names: `<name>fs.s3a.secret.key</name>`.
+        let dotted = self.name.quotes.is_none() && self.text[..start].closes_with(b".");
+        let start = if dotted { self.reader.start_of(marks::KEY, start, 2 * NEARBY) } else { start };
         let (key, element) = match self.key_before(start) {
             Some(known) => known,
             None => return,
@@ -326,7 +342,10 @@ impl Finder<'_, '_> {
         let key = key.strip_suffix(b"\\").unwrap_or(key);
         let word = key.iter().rev().take_while(|b| is_name(**b)).count();
         let word = &key[key.len() - word..];
-        NAME_WORDS.has(word).then(|| (start - before.len() + key.len() - word.len(), element))
+        // `<env-entry-name>`, `"OptionName"`
+        let names =
+            NAME_WORDS.has(word) || word.ends_with(b"-name") || LONG_NAMES.iter().any(|name| word.ends_with(name));
+        names.then(|| (start - before.len() + key.len() - word.len(), element))
     }
 
     /// The value of a pair behind its name.
@@ -512,6 +531,7 @@ impl Finder<'_, '_> {
         };
         let before = self.text[..self.start() - owner].trim_ascii_end();
         let before = REVERSED.iter().find_map(|sign| before.strip_suffix(*sign))?.trim_ascii_end();
+        let before = before.strip_suffix(b",").unwrap_or(before);
         let quote = *before.last().filter(|b| b"\"'".contains(b))?;
         let end = before[..before.len() - 1].iter().rposition(|b| *b != b'\\').map_or(0, |at| at + 1);
         let from = end.saturating_sub(MAX_EXPRESSION);
@@ -536,18 +556,6 @@ impl Finder<'_, '_> {
         first
     }
 
-    /// Whether the name is the first argument of a call that compares or copies: `strcmp(password, "x")`.
-    pub(super) fn is_compared(&self) -> bool {
-        let before = &self.text[self.start().saturating_sub(60)..self.start()];
-        let owner = before.iter().rev().take_while(|b| is_name(**b) || **b == b'.').count();
-        let Some(before) = before[..before.len() - owner].trim_ascii_end().strip_suffix(b"(") else { return false };
-        let word = before.iter().rev().take_while(|b| is_name(**b)).count();
-        let word = before[before.len() - word..].to_ascii_lowercase();
-        ["cmp", "cpy", "equal", "equals", "compare_digest", "asserteq", "assert_eq", "streq"]
-            .iter()
-            .any(|known| word.ends_with(known.as_bytes()))
-    }
-
     /// The argument behind a string that ends with the name: `print("password:", "x")`.
     #[inline(never)]
     pub(super) fn next_argument(&self) -> Option<Found> {
@@ -556,7 +564,7 @@ impl Finder<'_, '_> {
         }
         let rest = &self.text[self.name.end..];
         let gap = rest.iter().take(12).position(|b| b"\"'`".contains(b))?;
-        let label = rest[..gap].iter().all(|b| b.is_ascii_lowercase() || const { &ByteSet::of(b" :=%-{}") }.has(b));
+        let label = rest[..gap].iter().all(|b| b.is_ascii_lowercase() || const { &ByteSet::of(b" :=%-{}\\") }.has(b));
         let quote = self.name.end + gap;
         let comma = blanks(self.text, quote + 1);
         let before = &self.text[self.start().saturating_sub(NEARBY)..self.start()];

@@ -119,7 +119,9 @@ impl Finder<'_, '_> {
     pub(super) fn listed(&self, at: usize, operator: &Operator) -> Option<Found> {
         let rest = &self.text[at..];
         if rest.begins_with(b"{{") && matches!(operator.sign, Sign::Assign | Sign::Colon) {
-            let one = literal(self.reader, blanks(self.text, at + 2))?;
+            let Some(one) = literal(self.reader, blanks(self.text, at + 2)) else {
+                return self.stood_in(&(at..self.reader.line_end(at)));
+            };
             let behind = &self.text[blanks(self.text, one.after)..];
             let filled = behind.begins_with(b"|") && !behind.begins_with(b"||") || behind.begins_with(b"}}");
             let value = &self.text[one.start..one.end];

@@ -16,7 +16,7 @@ use crate::codec::redaction::reader::Reader;
 #[rustfmt::skip]
 const CONTINUING: &[&[u8]] = &[
     b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from", b"der", b"des", b"vom", b"von", b"du", b"de", b"del", b"do", b"da",
-    b"dos", b"di", b"della", "für".as_bytes(), "för".as_bytes(), "для".as_bytes(), b"til", b"za", b"voor",
+    b"dos", b"di", b"della", b"changed", "für".as_bytes(), "för".as_bytes(), "для".as_bytes(), b"til", b"za", b"voor",
 ];
 /// Verbs behind such words in other languages.
 const OTHER_VERBS: &[&[u8]] = &[b"ist", b"lautet", b"est", b"es", "é".as_bytes(), "è".as_bytes()];
@@ -34,6 +34,12 @@ const GIVEN: &[&[u8]] = &[
     b"sent",
     b"submitted",
     b"typed",
+    b"created",
+    b"generated",
+    b"issued",
+    b"found",
+    b"leaked",
+    b"value",
 ];
 /// What was done for whom, in front of a colon and the value.
 const MADE: &[&[u8]] =
@@ -116,8 +122,8 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
         let close = if *open == b'(' { b')' } else { b']' };
         let len = text[at..reach].iter().take(32).position(|b| *b == close || *b == b'\n')?;
         let end = blanks(text, at + len + 1);
-        return (text[at + len] == close && text.get(end) == Some(&b':') && text.get(end + 1) == Some(&b' '))
-            .then_some(end + 1);
+        let sign = text.get(end) == Some(&b':') || text.get(end) == Some(&b'=') && end > at + len + 1;
+        return (text[at + len] == close && sign && text.get(end + 1) == Some(&b' ')).then_some(end + 1);
     }
     // `A temporary password is generated for root@localhost: x`
     if let Some(verb) = MADE.iter().find(|verb| text[at..].starts_with(verb)) {
@@ -270,6 +276,8 @@ impl Finder<'_, '_> {
         };
         let colon = self.name.end + usize::from(text.get(self.name.end) == Some(&b':'));
         let mut at = space(colon);
+        // `Your password is <strong>x</strong>`
+        at = if text[at..].begins_with(b"is <") { at + 3 } else { at };
         // `pass <code>-Z x</code>` is a sentence.
         if self.name.class == Class::Short && colon == self.name.end && !text[at..].begins_with(b"</") {
             return None;

@@ -180,9 +180,10 @@ impl Finder<'_, '_> {
     /// The values below the name, where it stands in the header of comma-separated values.
     #[inline(never)]
     pub(super) fn csv(&self, found: &mut Vec<Found>) {
-        let (text, range) = (self.text, self.name.range.clone());
+        let quoted = matches!(self.name.quotes, Some((_, b'"', 0)));
+        let (text, range) = (self.text, self.start()..self.name.end);
         let ends_field = matches!(text.get(range.end), Some(b',' | b'\r' | b'\n'));
-        if self.name.quotes.is_some()
+        if self.name.quotes.is_some() != quoted
             || !ends_field
             || range.start > 0 && !matches!(text[range.start - 1], b',' | b'\n')
         {
@@ -196,11 +197,14 @@ impl Finder<'_, '_> {
         }
         let header = text[start..end].trim_ascii_end();
         self.reader.charge(header.len());
-        let of_header = |b: &u8| is_name(*b) || matches!(b, b',' | b'.' | 0x80..);
+        let of_header = |b: &u8| is_name(*b) || matches!(b, b',' | b'.' | 0x80..) || quoted && *b == b'"';
         if !header.iter().all(of_header) || memchr::memchr(b',', header).is_none() {
             return;
         }
-        let classes: Vec<Option<Class>> = header.split(|b| *b == b',').map(column_class).collect();
+        let unquoted =
+            |cell: &[u8]| cell.strip_prefix(b"\"").and_then(|cell| cell.strip_suffix(b"\"")).map(<[u8]>::len);
+        let cell = |cell: &[u8]| column_class(unquoted(cell).map_or(cell, |len| &cell[1..1 + len]));
+        let classes: Vec<Option<Class>> = header.split(|b| *b == b',').map(cell).collect();
         let mut at = end + 1;
         for _ in 0..MAX_ROWS {
             let Some(next) = self.csv_row(at, &classes, found) else { break };

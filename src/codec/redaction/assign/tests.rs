@@ -149,6 +149,91 @@ fn values_are_taken_in_the_forms_programs_write() {
     }
 }
 
+/// What tests expect and stub, what a prompt prints, and what stands in for what is absent.
+#[test]
+fn values_are_taken_from_tests_prompts_and_defaults() {
+    for (text, expected) in [
+        ("assertEquals(\"hunter2\", config.getPassword());", "hunter2"),
+        ("require.Equal(t, \"hunter2\", cfg.Password)", "hunter2"),
+        ("assertThat(user.getPassword()).isEqualTo(\"hunter2\");", "hunter2"),
+        ("given(service.getPassword()).willReturn(\"hunter2\");", "hunter2"),
+        ("if got := c.Password(); got != \"hunter2\" {", "hunter2"),
+        ("assert_eq!(config.password, \"hunter2\");", "hunter2"),
+        ("strcpy(conf->password, \"hunter2\");", "hunter2"),
+        ("curl_easy_setopt(curl, CURLOPT_PASSWORD, \"hunter2\");", "hunter2"),
+        ("curl_setopt($ch, CURLOPT_USERPWD, 'bob:hunter2');", "hunter2"),
+        ("UserDefaults.standard.set(\"hunter2\", forKey: \"password\")", "hunter2"),
+        ("[config setObject:@\"hunter2\" forKey:@\"password\"];", "hunter2"),
+        ("await page.fill('input[name=\"password\"]', 'hunter2');", "hunter2"),
+        ("passwordInput.value = 'hunter2';", "hunter2"),
+        ("password.value=hunter2", "hunter2"),
+        ("password_for_ada = \"hunter2\"", "hunter2"),
+        ("registry.add(\"spring.datasource.password\", () -> \"hunter2\");", "hunter2"),
+        ("ENV.fetch('DB_PASSWORD') { 'hunter2' }", "hunter2"),
+        ("let(:password) { 'hunter2' }", "hunter2"),
+        ("val password by lazy { \"hunter2\" }", "hunter2"),
+        ("mapOf(\"user\" to \"app\", \"password\" to \"hunter2\")", "hunter2"),
+        ("env::var(\"PASSWORD\").unwrap_or_else(|_| \"hunter2\".to_string())", "hunter2"),
+        ("std::string password{\"hunter2\"};", "hunter2"),
+        ("{password, \"hunter2\"}.", "hunter2"),
+        ("set password {hunter2}", "hunter2"),
+        ("const password: []const u8 = \"hunter2\";", "hunter2"),
+        ("password : constant String := \"hunter2\";", "hunter2"),
+        ("DATA lv_password TYPE string VALUE 'hunter2'.", "hunter2"),
+        ("Password string `default:\"hunter2\"`", "hunter2"),
+        ("#[arg(long, default_value = \"hunter2\")]\n    password: String,", "hunter2"),
+        ("/** @default 'hunter2' */ password?: string", "hunter2"),
+        ("password = coalesce(var.x, \"hunter2\")", "hunter2"),
+        ("PASSWORD=\"${1:-hunter2}\"", "hunter2"),
+        ("password: \"{{ lookup('env', 'X') | default('hunter2') }}\"", "hunter2"),
+        ("password: {{ .Values.x | default \"hunter2\" | quote }}", "hunter2"),
+        ("password: \"{{ 'hunter2' | password_hash('sha512') }}\"", "hunter2"),
+        (">>> cfg.password\n'hunter2'", "hunter2"),
+        ("In [4]: cfg.password\nOut[4]: 'hunter2'", "hunter2"),
+        ("$ echo $PASSWORD\nhunter2", "hunter2"),
+        ("buildConfigField \"String\", \"PASSWORD\", '\"hunter2\"'", "hunter2"),
+        (
+            "<property>\n  <name>fs.s3a.secret.key</name>\n  <value>kQ7wErTyUi0pAs9DxZ1</value>\n</property>",
+            "kQ7wErTyUi0pAs9DxZ1",
+        ),
+        ("{\"OptionName\": \"PASSWORD\", \"Value\": \"hunter2\"}", "hunter2"),
+        ("\"user\",\"password\"\n\"ada\",\"hunter2\"", "hunter2"),
+        ("<p>Your password is <strong>hunter2</strong>.</p>", "hunter2"),
+        ("API key created: kQ7wErTyUi0pAs9DxZ1", "kQ7wErTyUi0pAs9DxZ1"),
+        ("password changed from x1 to hunter2", "hunter2"),
+        ("login/password: ada/hunter2", "hunter2"),
+        ("got token: <kQ7wErTyUi0pAs9DxZ1>", "kQ7wErTyUi0pAs9DxZ1"),
+    ] {
+        assert_eq!(taken(text), Some(expected), "{text}");
+    }
+    for text in [
+        "assertEquals(expected, config.getPassword());",
+        "assertEquals(\"**.example.co.uk\", pin.pattern)",
+        "$this->assertSame('App\\Http\\Middleware\\ThrottleRequests:25,2', $signature);",
+        "assertEquals(\"users\", table); return password;",
+        "given(service.getPassword()).willReturn(password);",
+        "rename \"password\" to \"secret\"",
+        "token.value = \"identifier\"",
+        "if (token.value == '(') {",
+        "passwordInput.value = '';",
+        "reset_password_for_email('bob')",
+        "let(:password) { create(:user).password }",
+        "val password by lazy { load(\"file\") }",
+        "{password, \"must be set\"}",
+        "set password {}",
+        "password: ${DB_PASSWORD:?required}",
+        "PASSWORD=\"${1:-$OTHER}\"",
+        "password: \"{{ vault_password | default('') }}\"",
+        ">>> token\nToken('NAME')",
+        "$ echo $PASSWORD\n$ ls",
+        "fmt.Errorf(\"password: %w\", err)",
+        "got token: <eof>",
+        "password: <your password>",
+    ] {
+        assert_eq!(taken(text), None, "{text}");
+    }
+}
+
 #[test]
 fn code_and_prose_about_secrets_stay() {
     for text in [

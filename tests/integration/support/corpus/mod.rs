@@ -8,13 +8,16 @@ pub mod contexts;
 pub mod daily;
 pub mod dialects;
 pub mod field;
+pub mod formats;
 #[allow(dead_code, reason = "the benchmark and the tests of the engine use it")]
 pub mod hostile;
+pub mod languages;
 pub mod lines;
 pub mod notebooks;
 pub mod operations;
 pub mod random;
 pub mod stacks;
+pub mod still;
 pub mod tools;
 pub mod vendors;
 pub mod workplace;
