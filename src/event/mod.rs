@@ -5,6 +5,7 @@ pub mod batch;
 pub mod cut;
 pub mod decimal;
 pub mod escape;
+pub mod huge;
 pub mod id;
 pub mod lines;
 pub mod names;

@@ -11,6 +11,7 @@ use super::direct::{BLOCK, LEAST_DIRECT};
 use super::format::{DATA_START, ENDS_GROUP, Notes, RECORD_HEADER, RecordHeader};
 use super::fs::{File, is_no_space};
 use super::gather::{Group, Pending, Reply, Waiting};
+use super::layout::Layout;
 use super::pages::Pages;
 use super::positions::MAX_POSITIONS;
 use super::segment::{Place, Space};
@@ -83,16 +84,16 @@ impl Active {
         (self.tail.len() == begun as usize).then_some(self.end - begun)
     }
 
-    /// Enters that these bytes were written at `end`.
-    fn advance(&mut self, bytes: &[u8]) {
+    /// Enters that so many bytes were written at `end`, and what the last of them are.
+    fn advance(&mut self, len: usize, last: &[u8]) {
         let is_known = self.block().is_some();
-        self.end += bytes.len() as u32;
+        self.end += len as u32;
         let begun = self.end as usize % BLOCK;
-        if let Some(tail) = bytes.len().checked_sub(begun) {
+        if let Some(tail) = last.len().checked_sub(begun) {
             self.tail.clear();
-            self.tail.extend_from_slice(&bytes[tail..]);
+            self.tail.extend_from_slice(&last[tail..]);
         } else if is_known {
-            self.tail.extend_from_slice(bytes);
+            self.tail.extend_from_slice(last);
         } else {
             self.tail.clear();
         }
@@ -188,33 +189,39 @@ impl Appender {
         let mut touched = Vec::new();
         // A large group goes from here to the disk without another copy, as whole blocks: the first with what stands in it
         // already, which a disk that fails leaves as it is or as it was, and the last with zeros.
-        let pages = &mut self.pages;
         let room = group.bytes() + notes.len();
         let block = active.block().filter(|_| room >= LEAST_BLOCKS);
         let begin = block.unwrap_or(active.end);
-        pages.make_room(room + block.map_or(0, |_| 2 * BLOCK));
-        pages.begin(u64::from(begin));
-        if block.is_some() {
-            pages.push(&active.tail);
-        }
-        let before = pages.len();
+        self.pages.make_room(room + block.map_or(0, |_| 2 * BLOCK));
+        let mut layout = Layout::new(&mut self.pages, begin, block.map(|_| &active.tail[..]));
+        let before = layout.len();
+        let mut order = 0;
         let mut newest = Timestamp::default();
         let mut state = shared.state();
         let synced = state.segments.back().map_or(DATA_START, |last| last.end);
         let last = group.drafts.len() - 1;
-        for (order, draft) in std::mem::take(&mut group.drafts).into_iter().enumerate() {
+        for (nth, draft) in std::mem::take(&mut group.drafts).into_iter().enumerate() {
             let packed = draft.packed.expect("packed when it was gathered");
+            let mut notes = if nth == last { &notes[..] } else { &[] };
+            let filled = layout.filled(&packed, notes.len());
+            if let Some(len) = filled {
+                // It has the notes, too: where the lines begin must not depend on them.
+                let (notes_len, notes_crc) = (notes.len() as u32, crc32c::crc32c(notes));
+                let first_seq = state.next_seq;
+                let filler = RecordHeader { order, first_seq, notes_len, notes_crc, synced, ..RecordHeader::default() };
+                layout.fill(filler, active.salt, notes, len);
+                (notes, order) = (&[], order + 1);
+            }
             let head = state.heads.get(draft.stream).cloned().unwrap_or_default();
             let (first_seq, lines_len) = (state.next_seq, draft.lines.bytes.len() as u32);
             let count = draft.lines.len() as u32;
             let record = state.number(draft.stream, draft.received_at, draft.lines);
-            let notes = if order == last { &notes[..] } else { &[] };
             let header = RecordHeader {
-                flags: if order == last { ENDS_GROUP } else { 0 },
+                flags: if nth == last { ENDS_GROUP } else { 0 },
                 codec: packed.codec,
                 stream: draft.stream,
                 key_id: 0,
-                order: order as u16,
+                order,
                 first_seq,
                 stream_first: head.events,
                 stream_bytes: head.bytes,
@@ -229,12 +236,8 @@ impl Appender {
                 notes_crc: crc32c::crc32c(notes),
                 synced,
             };
-            let start = pages.len();
-            pages.push(&header.encode(active.salt));
-            pages.push(notes);
-            pages.push(&packed.meta);
-            pages.push(&packed.packed);
-            pages.fill_up(start + header.total_len());
+            layout.push(&header, active.salt, notes, &packed, filled.is_some());
+            order += 1;
             firsts.push(first_seq);
             newest = newest.max(draft.received_at);
             touched.push(draft.stream);
@@ -243,16 +246,17 @@ impl Appender {
         let end_seq = state.next_seq;
         drop(state);
 
-        let len = pages.len();
+        let len = layout.len() - before;
+        let ending = layout.ending();
         if block.is_some() {
-            pages.fill_up(len.next_multiple_of(BLOCK).min((active.place.bytes - begin) as usize));
+            layout.fill_up(layout.len().next_multiple_of(BLOCK).min((active.place.bytes - begin) as usize));
         }
-        let written = active.place.file.write_at(pages.bytes(), u64::from(begin));
+        let written = active.place.file.write_pieces_at(&layout.pieces(), u64::from(begin));
         if let Err(error) = written {
             shared.note_fault("write to the journal", &error);
             return self.give_up_segment(group, append_error("write", &error));
         }
-        active.advance(&pages.bytes()[before..len]);
+        active.advance(len, &ending);
         let end = active.end;
         active.claimed = active.claimed.max(synced);
         let lines = records.iter().map(|(record, _)| record.lines.bytes.len()).sum();
@@ -318,7 +322,7 @@ impl Appender {
         // Whatever comes next is written over a claim that failed.
         let claim = header.encode(active.salt);
         if active.place.file.write_at(&claim, u64::from(active.end)).is_ok() {
-            active.advance(&claim);
+            active.advance(claim.len(), &claim);
             active.claimed = synced;
         }
     }

@@ -124,6 +124,16 @@ impl File for PooledFile {
         direct::write_all_by(&open.file, direct, bytes, offset)
     }
 
+    fn write_pieces_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
+        let [one] = pieces else {
+            self.is_dirty.store(true, Ordering::Release);
+            let open = self.descriptor()?;
+            let direct = || open.direct.get_or_init(|| direct::open(&open.file)).as_ref();
+            return direct::write_pieces_by(&open.file, direct, pieces, offset);
+        };
+        self.write_at(one, offset)
+    }
+
     fn allocate(&self, bytes: u32) -> io::Result<()> {
         self.is_dirty.store(true, Ordering::Release);
         match rustix::fs::fallocate(&self.descriptor()?.file, FallocateFlags::empty(), 0, u64::from(bytes)) {

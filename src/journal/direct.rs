@@ -5,7 +5,7 @@
 
 use std::borrow::Borrow;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 
@@ -70,6 +70,41 @@ pub fn write_all_by<F: Borrow<File>>(
     file.write_all_at(&bytes[rest..], offset + rest as u64)
 }
 
+/// Writes what lies in several places, one behind the other: directly where each is whole blocks.
+pub fn write_pieces_by<F: Borrow<File>>(
+    file: &File,
+    direct: impl FnOnce() -> Option<F>,
+    pieces: &[&[u8]],
+    mut offset: u64,
+) -> io::Result<()> {
+    let is_whole = |piece: &&[u8]| piece.as_ptr().addr().is_multiple_of(BLOCK) && piece.len().is_multiple_of(BLOCK);
+    let fits = offset.is_multiple_of(BLOCK as u64) && pieces.iter().all(is_whole);
+    let mut written = match fits.then(direct).flatten() {
+        Some(direct) => write_vectored(direct.borrow(), pieces, offset)?,
+        None => 0,
+    };
+    // What is left: all of it, or what a disk did not take at once.
+    for piece in pieces {
+        let (done, rest) = piece.split_at(written.min(piece.len()));
+        written -= done.len();
+        file.write_all_at(rest, offset + done.len() as u64)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
+}
+
+/// Writes pieces of whole blocks directly, and returns how many bytes were written.
+fn write_vectored(file: &File, pieces: &[&[u8]], offset: u64) -> io::Result<usize> {
+    let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    loop {
+        match rustix::io::pwritev(file, &slices, offset) {
+            Err(Errno::INTR) => {}
+            Err(error) if is_refusal(&error.into()) => return Ok(0),
+            written => return Ok(written?),
+        }
+    }
+}
+
 /// Writes whole blocks directly, and returns how many bytes were written.
 fn write_blocks(file: &File, blocks: &[u8], offset: u64) -> io::Result<usize> {
     loop {
@@ -86,6 +121,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn pieces_that_are_whole_blocks_and_others_stand_in_a_file_one_behind_the_other() {
+        let path = std::env::temp_dir().join(format!("weir-pieces-{}", std::process::id()));
+        let file = File::options().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+        let memory: Vec<u8> = (0..20 * BLOCK).map(|n| (n / 97) as u8).collect();
+        let first = padding(memory.as_ptr(), 0);
+        for (offset, lens) in [(0, [2, 1, 3]), (4096, [1, 1, 1]), (8192, [1, 4, 2]), (100, [2, 1, 1])] {
+            for odd in [0, 1, BLOCK / 2] {
+                let (mut at, mut pieces) = (first, Vec::new());
+                for len in lens {
+                    pieces.push(&memory[at..at + len * BLOCK + odd]);
+                    at += (len + 2) * BLOCK;
+                }
+                write_pieces_by(&file, || open(&file), &pieces, offset).unwrap();
+                let written = std::fs::read(&path).unwrap();
+                assert!(written[offset as usize..].starts_with(&pieces.concat()), "{lens:?} and {odd} at {offset}");
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]

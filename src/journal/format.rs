@@ -27,6 +27,8 @@
 //!   stream since the journal began. What is missing shows as a jump of `stream_first`, and is counted there.
 //! - A position that only the oldest segment states is stated again in a later group before that segment is reused.
 //!   (Bit 2 of a record's flags marked such groups in earlier versions. It means nothing now.)
+//! - A record without events may be as long as it takes for what stands behind it to begin at a place of its own in a block
+//!   of the disk. What it has behind its notes means nothing, damaged or not.
 //! - A segment header fits one sector, which a disk writes whole or not at all.
 
 use bytes::Bytes;
@@ -274,7 +276,7 @@ impl RecordHeader {
     /// Whether the bytes behind the header are the ones it was written with.
     pub fn fits(&self, body: &[u8]) -> bool {
         let (notes, rest) = body.split_at(self.notes_len as usize);
-        self.fits_notes(notes) && crc32c::crc32c(rest) == self.body_crc
+        self.fits_notes(notes) && (self.count == 0 || crc32c::crc32c(rest) == self.body_crc)
     }
 
     /// The same for the notes alone, which can be whole where the lines are not.

@@ -14,6 +14,13 @@ pub trait File: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// The same for bytes that lie in several places, one behind the other.
+    fn write_pieces_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
+        match pieces {
+            [one] => self.write_at(one, offset),
+            pieces => self.write_at(&pieces.concat(), offset),
+        }
+    }
     /// Makes a new file that long. It reads as zeros and has its space on the disk.
     fn allocate(&self, bytes: u32) -> io::Result<()>;
     fn size(&self) -> io::Result<u64>;

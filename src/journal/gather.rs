@@ -11,7 +11,7 @@ use super::format::{Notes, RECORD_BYTES, RECORD_HEADER};
 use super::memory::MemoryPermit;
 use super::packed::{Packed, pack};
 use super::writer::AppendError;
-use super::{Codec, Commit, IdempotencyKey, Position, StreamId};
+use super::{Codec, Commit, IdempotencyKey, Position, StreamId, layout};
 use crate::event::{Lines, Origins};
 use crate::telemetry::panics;
 use crate::units::Timestamp;
@@ -255,7 +255,10 @@ impl Group {
 
     /// The most bytes that its records take, notes not counted.
     pub fn bytes(&self) -> usize {
-        let body = |draft: &Draft| draft.packed.as_ref().map_or(0, |packed| packed.meta.len() + packed.packed.len());
+        let body = |draft: &Draft| {
+            let bytes = |packed: &Packed| packed.meta.len() + packed.packed.len() + layout::most_filled(packed);
+            draft.packed.as_ref().map_or(0, bytes)
+        };
         self.drafts.iter().map(|draft| body(draft) + RECORD_HEADER + 8).sum()
     }
 

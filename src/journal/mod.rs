@@ -22,6 +22,7 @@ mod gather;
 mod handle;
 mod housekeeping;
 mod keys;
+mod layout;
 pub mod marks;
 mod memory;
 #[cfg(test)]

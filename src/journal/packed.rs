@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use lz4::block::CompressionMode;
 
-use super::Codec;
 use super::format::{RECORD_BYTES, RecordHeader};
+use super::{Codec, layout};
 use crate::event::{Lines, Origins, Seed};
 use crate::varint::{put_varint, take_varint};
 
@@ -44,7 +44,7 @@ fn lz4_compress(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 pub fn pack(lines: &Lines, codec: Codec) -> Packed {
-    let meta = encode_meta(lines);
+    let mut meta = encode_meta(lines);
     let smaller = match codec {
         Codec::None => None,
         Codec::Lz4 => lz4_compress(&lines.bytes),
@@ -53,7 +53,10 @@ pub fn pack(lines: &Lines, codec: Codec) -> Packed {
     // What does not shrink is kept as it is: it costs nothing to read.
     let (codec, packed) = match smaller {
         Some(smaller) if smaller.len() < lines.bytes.len() => (codec, Bytes::from(smaller)),
-        _ => (Codec::None, lines.bytes.clone()),
+        _ => {
+            layout::suit(&mut meta, &lines.bytes);
+            (Codec::None, lines.bytes.clone())
+        }
     };
     let crc = crc32c::crc32c_append(crc32c::crc32c(&meta), &packed);
     Packed { codec, meta, packed, crc }

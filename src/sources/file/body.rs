@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::buffers::Buffer;
 use super::content::Packing;
 
 /// Window of a zstd frame that is expanded; a larger one is refused (2^23 bytes, as RFC 9659 allows).
@@ -91,6 +92,24 @@ impl Body {
         Some(Damage { reason, text_bytes: packed.at, offset: packed.offset(), is_cut_off })
     }
 
+    /// Reads up to `want` bytes from `offset` on into an empty buffer, which has room for them; fewer only at the end.
+    pub fn fill(&mut self, offset: u64, want: usize, buffer: &mut Buffer) -> io::Result<usize> {
+        let (slot, len) = match buffer {
+            Buffer::Heap(bytes) => return self.read_at(offset, want, bytes),
+            Buffer::Huge(slot, len) => (slot, len),
+        };
+        *len = match self {
+            Body::Plain(plain) => plain.fill(offset, &mut slot[..want])?,
+            Body::Packed(packed) => {
+                let mut bytes = Vec::new();
+                packed.read_at(offset, want, &mut bytes)?;
+                slot[..bytes.len()].copy_from_slice(&bytes);
+                bytes.len()
+            }
+        };
+        Ok(*len)
+    }
+
     /// Appends up to `want` bytes from `offset` on; fewer only at the end.
     pub fn read_at(&mut self, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
@@ -104,19 +123,38 @@ impl Plain {
     fn read_at(&self, offset: u64, want: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let start = buffer.len();
         buffer.reserve_exact(want);
-        while buffer.len() - start < want {
-            let at = offset + (buffer.len() - start) as u64;
-            match rustix::io::pread(&*self.file, rustix::buffer::spare_capacity(buffer), at) {
-                Ok(0) => break,
-                // A short read alone is no end: a remote file may give less than is there.
-                Ok(got) if at + got as u64 >= self.size => break,
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.read_on(offset, want, |at, _| rustix::io::pread(&*self.file, rustix::buffer::spare_capacity(buffer), at))?;
         buffer.truncate(start + want);
         Ok(buffer.len() - start)
+    }
+
+    /// Fills all of `to` that the file has something for.
+    fn fill(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
+        let want = to.len();
+        self.read_on(offset, want, |at, got| rustix::io::pread(&*self.file, &mut to[got..], at))
+    }
+
+    /// Calls `read`, with the offset and how much there is already, until so many bytes have come or the file ends.
+    fn read_on(
+        &self,
+        offset: u64,
+        want: usize,
+        mut read: impl FnMut(u64, usize) -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut got = 0;
+        while got < want {
+            match read(offset + got as u64, got) {
+                Ok(0) => break,
+                Ok(more) => got += more,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            // A short read alone is no end: a remote file may give less than is there.
+            if offset + got as u64 >= self.size {
+                break;
+            }
+        }
+        Ok(got)
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use encoding_rs::Encoding;
 
 use super::body::Body;
-use super::buffers::{Buffers, Head};
+use super::buffers::{Buffer, Buffers, Head};
 use super::shape::{LineEnd, Shape, char_start};
 use crate::codec::framing::cut_mark;
 use crate::codec::{Frames, Ordinals};
@@ -127,8 +127,12 @@ impl ChunkReader {
         let allowed = view.limit.map_or(want, |limit| limit.saturating_sub(begin).min(want as u64) as usize);
         // No buffer is larger than what there is to read, since a chunk holds it until the last of its events has gone.
         let there = allowed.min(usize::try_from(body.left(begin)).unwrap_or(usize::MAX));
-        let mut buffer = self.buffers.take(there);
-        let got = body.read_at(begin, there, &mut buffer)?;
+        let mut buffer = match body {
+            // Where more is asked for than there is, the last line may lack its line feed, for which a full buffer has no room.
+            Body::Plain(_) if want == CHUNK_BYTES => self.buffers.take(there),
+            _ => Buffer::Heap(self.buffers.take_vec(there)),
+        };
+        let got = body.fill(begin, there, &mut buffer)?;
         let is_end = got < want;
         let is_last = view.is_last || (is_end && got == allowed && view.limit.is_some());
         if got == 0 {
@@ -194,7 +198,7 @@ impl ChunkReader {
             let end = base + region as u64;
             buffer.truncate(skip + region);
             if notes.unfinished {
-                buffer.push(b'\n');
+                buffer.end_line();
             }
             let bytes = self.buffers.share(buffer).slice(skip..);
             return Ok(ReadResult::Chunk(Chunk {
@@ -234,7 +238,7 @@ impl ChunkReader {
         scanned: &mut Option<Scanned>,
     ) -> io::Result<ReadResult> {
         let ends = LineEnd::of(self.shape.encoding);
-        let mut buffer = self.buffers.take(CHUNK_BYTES);
+        let mut buffer = self.buffers.take_vec(CHUNK_BYTES);
         let is_hole = known.is_hole;
         let stop = known.to + SCAN_BYTES;
         while known.to < stop {
@@ -243,7 +247,7 @@ impl ChunkReader {
             let got = body.read_at(known.to, want.min(CHUNK_BYTES), &mut buffer)?;
             if got == 0 {
                 let is_last = view.is_last || view.limit == Some(known.to);
-                self.buffers.give_back(buffer);
+                self.buffers.give_back(Buffer::Heap(buffer));
                 return match (is_last, is_hole) {
                     (true, true) => Ok(ReadResult::Hole { end: known.to }),
                     (true, false) => self.cut_short(body, &known, known.to),
@@ -261,18 +265,18 @@ impl ChunkReader {
             };
             match found {
                 Some(at) if is_hole => {
-                    self.buffers.give_back(buffer);
+                    self.buffers.give_back(Buffer::Heap(buffer));
                     return self.within(body, view, known.to + at as u64, CHUNK_BYTES, scanned);
                 }
                 Some(at) => {
-                    self.buffers.give_back(buffer);
+                    self.buffers.give_back(Buffer::Heap(buffer));
                     return self.cut_short(body, &known, known.to + at as u64);
                 }
                 None => known.to += got as u64,
             }
         }
         *scanned = Some(known);
-        self.buffers.give_back(buffer);
+        self.buffers.give_back(Buffer::Heap(buffer));
         Ok(ReadResult::Later)
     }
 

@@ -137,6 +137,18 @@ fn an_unfinished_line_waits_and_is_the_last_one_of_a_file_that_ends() {
 }
 
 #[test]
+fn a_last_line_without_an_end_may_be_as_long_as_a_buffer() {
+    for len in [CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1] {
+        let folder = Folder::new();
+        let path = folder.write("f", &vec![b'x'; len]);
+        let mut body = Body::new(OwnedFd::from(std::fs::File::open(path).unwrap()), Packing::None);
+        body.note_size(len as u64);
+        let cuts = cut_body(&reader(1 << 20), &mut body, true);
+        assert!(cuts.text() == [vec![b'x'; len], b"\n".to_vec()].concat(), "{len}");
+    }
+}
+
+#[test]
 fn a_byte_order_mark_is_removed_once() {
     let cuts = cut(&reader(1 << 20), b"\xEF\xBB\xBFone\n\xEF\xBB\xBFtwo\n", false);
     assert_eq!((cuts.text(), cuts.chunks[0].2.clone()), (b"one\n\xEF\xBB\xBFtwo\n".to_vec(), Ordinals::Offset(3)));
