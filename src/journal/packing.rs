@@ -3,8 +3,8 @@
 //! Packing costs more than anything else on the way to a disk, and pays where bytes stay: in a backlog, in the history of
 //! a slow stream. While every cursor reads from memory and the disk keeps up, a packed record is read by nobody. So
 //! windows of some milliseconds are measured, and each decides for the next. Whether the disk would keep up with
-//! everything as it is shows only while it gets that: after it did not, it is tried again, each time later. A disk that is
-//! busy is not slow for that: it may take more than packing could save it.
+//! everything as it is shows only while it gets that, and for longer than one sync may hang: after it did not, it is tried
+//! again, each time later. A disk that is busy is not slow for that: it may take more than packing could save it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +25,8 @@ const FAST_DISK: u128 = 128 << 20;
 /// A cursor may leave this part of the journal's room behind before what it leaves is packed: reading it from the disk costs
 /// less as it is, and the room is what packing is for.
 const LAG_SHARE: u64 = 16;
+/// A disk is tried for so long before it is called slow: where others use it too, it stands still now and then.
+const TRIAL: Duration = Duration::from_millis(500);
 /// How long a slow disk is left alone, at first and at most: one slow sync does not make a slow disk.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(64);
@@ -44,12 +46,20 @@ pub struct Packing {
 #[derive(Clone, Copy)]
 struct Window {
     since: Instant,
-    syncing: u64,
     /// Bytes of lines that were appended.
     lines: u64,
+    trial: Trial,
     /// The disk was too slow: it is not tried before.
     retry_at: Instant,
     pause: Duration,
+}
+
+/// How long the disk has had everything as it is, and what had been written and synced by then.
+#[derive(Clone, Copy)]
+struct Trial {
+    since: Instant,
+    syncing: u64,
+    lines: u64,
 }
 
 /// How the journal stands when a window ends.
@@ -70,7 +80,13 @@ impl Packing {
             is_auto: options.is_auto,
             is_on: AtomicBool::new(true),
             syncing: AtomicU64::new(0),
-            window: Mutex::new(Window { since: now, syncing: 0, lines: 0, retry_at: now, pause: FIRST_PAUSE }),
+            window: Mutex::new(Window {
+                since: now,
+                lines: 0,
+                trial: Trial { since: now, syncing: 0, lines: 0 },
+                retry_at: now,
+                pause: FIRST_PAUSE,
+            }),
         }
     }
 
@@ -101,20 +117,40 @@ impl Packing {
         if elapsed < WINDOW && (!is_on || window.lines < ENOUGH) {
             return;
         }
+        let rate = rate(window.lines, elapsed);
+        window.trial.lines += window.lines;
+        let tried = now.saturating_duration_since(window.trial.since);
         let syncing = self.syncing.load(Ordering::Relaxed);
-        let nanos = elapsed.as_nanos().max(1);
-        let rate = u128::from(window.lines) * 1_000_000_000 / nanos;
-        let is_busy = u128::from(syncing - window.syncing) * 100 / nanos > DISK_IS_BUSY;
-        if is_busy && rate < FAST_DISK && !is_on {
-            window.retry_at = now + window.pause;
-            window.pause = (window.pause * 2).min(LONGEST_PAUSE);
+        if is_on || tried >= TRIAL {
+            if !is_on {
+                window.judge(tried, syncing, now);
+            }
+            window.trial = Trial { since: now, syncing, lines: 0 };
         }
         let standing = standing();
         let is_behind = standing.lag > self.near.max(standing.limit / LAG_SHARE);
         let stays = rate < SLOW_STREAM || is_behind || standing.capacity < standing.limit / 2;
         self.is_on.store(stays || now < window.retry_at, Ordering::Relaxed);
-        *window = Window { since: now, syncing, lines: 0, ..*window };
+        *window = Window { since: now, lines: 0, ..*window };
     }
+}
+
+impl Window {
+    /// Whether the disk kept up while it was tried; else it is left alone.
+    fn judge(&mut self, tried: Duration, syncing: u64, now: Instant) {
+        let is_busy = u128::from(syncing - self.trial.syncing) * 100 / tried.as_nanos().max(1) > DISK_IS_BUSY;
+        if is_busy && rate(self.trial.lines, tried) < FAST_DISK {
+            self.retry_at = now + self.pause;
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        } else {
+            self.pause = (self.pause / 2).max(FIRST_PAUSE);
+        }
+    }
+}
+
+/// Bytes a second.
+fn rate(bytes: u64, time: Duration) -> u128 {
+    u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1)
 }
 
 #[cfg(test)]
@@ -152,16 +188,30 @@ mod tests {
     fn a_disk_that_is_too_slow_gets_less_to_write_and_is_tried_again_later_each_time() {
         let (packing, start) = auto();
         let mut tried = Vec::new();
-        for nth in 1..=1000 {
+        let mut was = Codec::Lz4;
+        for nth in 1..=2000 {
             // The disk is busy all the time with whole lines, and half of it with packed ones.
             let share = if packing.codec() == Codec::None { 100 } else { 50 };
             packing.synced(Duration::from_millis(share));
             packing.wrote(5 * MIB, start + Duration::from_millis(100 * nth), || FREE);
-            if packing.codec() == Codec::None {
+            if packing.codec() == Codec::None && was != Codec::None {
                 tried.push(nth / 10);
             }
+            was = packing.codec();
         }
-        assert_eq!(tried, [0, 0, 1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(tried, [0, 0, 1, 3, 5, 10, 18, 35, 67, 132, 196]);
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_for_a_moment_is_not_slow() {
+        let (packing, start) = auto();
+        for nth in 1..=100 {
+            // Of each second it takes a hundred milliseconds for nothing.
+            packing.synced(Duration::from_millis(100));
+            let mib = if nth % 10 == 0 { 0 } else { 20 };
+            packing.wrote(mib * MIB + 600_000, start + Duration::from_millis(100 * nth), || FREE);
+            assert_eq!(packing.codec(), Codec::None, "{nth}");
+        }
     }
 
     #[test]
