@@ -32,6 +32,7 @@
 //! - A segment header fits one sector, which a disk writes whole or not at all.
 
 use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, Digest};
 
 use super::{Codec, IdempotencyKey, Position, StreamId};
 use crate::units::Timestamp;
@@ -276,13 +277,20 @@ impl RecordHeader {
     /// Whether the bytes behind the header are the ones it was written with.
     pub fn fits(&self, body: &[u8]) -> bool {
         let (notes, rest) = body.split_at(self.notes_len as usize);
-        self.fits_notes(notes) && (self.count == 0 || crc32c::crc32c(rest) == self.body_crc)
+        self.fits_notes(notes) && (self.count == 0 || body_crc([rest]) == self.body_crc)
     }
 
     /// The same for the notes alone, which can be whole where the lines are not.
     pub fn fits_notes(&self, notes: &[u8]) -> bool {
         crc32c::crc32c(notes) == self.notes_crc
     }
+}
+
+/// The CRC-32C of what stands one behind the other: of much, it is folded, which takes half of the time.
+pub fn body_crc<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    parts.into_iter().for_each(|part| digest.update(part));
+    digest.finalize() as u32
 }
 
 /// What a group says besides its lines.
@@ -366,4 +374,30 @@ pub fn get32(from: &[u8], at: usize) -> u32 {
 
 pub fn get64(from: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(from[at..at + 8].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_checksum_is_the_same_however_it_is_made(
+            bytes in prop::collection::vec(any::<u8>(), 0..100_000),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.sort_unstable();
+            let (mut rest, mut at, mut parts) = (&bytes[..], 0, Vec::new());
+            for cut in cuts {
+                let (part, behind) = rest.split_at(cut - at);
+                parts.push(part);
+                (rest, at) = (behind, cut);
+            }
+            parts.push(rest);
+            prop_assert_eq!(body_crc(parts), crc32c::crc32c(&bytes));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use lz4::block::CompressionMode;
 
-use super::format::{RECORD_BYTES, RecordHeader};
+use super::format::{RECORD_BYTES, RecordHeader, body_crc};
 use super::{Codec, layout};
 use crate::event::{Lines, Origins, Seed};
 use crate::varint::{put_varint, take_varint};
@@ -58,7 +58,7 @@ pub fn pack(lines: &Lines, codec: Codec) -> Packed {
             (Codec::None, lines.bytes.clone())
         }
     };
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&meta), &packed);
+    let crc = body_crc([&meta[..], &packed[..]]);
     Packed { codec, meta, packed, crc }
 }
 
