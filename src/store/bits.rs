@@ -297,6 +297,14 @@ impl Packed {
         self.heads.chunks[chunk].least
     }
 
+    /// No value of a chunk is greater than this; none where its bits do not tell.
+    pub fn most(&self, chunk: usize) -> Option<i64> {
+        let head = self.heads.chunks[chunk];
+        let is_plain = !head.has_runs && head.slope == 0 && head.width < 63 && head.multiplier >= 0;
+        let greatest = |head: ChunkHead| head.multiplier.checked_mul((1i64 << head.width) - 1)?.checked_add(head.base);
+        Some(head).filter(|_| is_plain).and_then(greatest)
+    }
+
     pub fn get(&self, row: usize) -> i64 {
         let (head, nth) = (self.heads.chunks[row / CHUNK], row % CHUNK);
         if head.has_runs {

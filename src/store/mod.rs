@@ -73,6 +73,7 @@ pub mod search;
 mod segment;
 mod short_keys;
 mod slices;
+mod sort_column;
 mod split;
 mod summary;
 mod sums;

@@ -16,6 +16,7 @@ use super::parallel;
 use super::part::Part;
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
+use super::sort_column::{SortColumn, Worst};
 use crate::query::request::{Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
@@ -147,14 +148,24 @@ impl Search<'_> {
         }
         let part = part_within(place, &request.filter);
         let mut counted = self.question.as_ref().zip(part).filter(|_| filter.reads_lines()).map(PlaceCount::new);
-        let (mut times, mut seqs, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut column = match &request.sort {
+            Sort::Field(name) => SortColumn::new(place, name)?,
+            Sort::Time | Sort::Seq => None,
+        };
+        let (mut times, mut seqs, mut rows, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for chunk in chunks {
             if Instant::now() >= request.deadline {
                 return Err(Stop::Failed(ReadError::Deadline));
             }
             let worst = lock(best).worst().cloned();
+            let bound = worst.as_ref().map(|order| Worst::new(order, place));
+            if let (Some(column), Some(bound)) = (&mut column, &bound)
+                && !column.may_precede(chunk, bound)
+            {
+                continue;
+            }
             // Until the page is full, times and numbers are read only of what matches.
-            let is_late = worst.is_none() && part.is_some();
+            let is_late = (worst.is_none() || column.is_some()) && part.is_some();
             if is_late {
                 place.times_within(chunk, &[], &mut times)?;
             } else {
@@ -170,21 +181,21 @@ impl Search<'_> {
             if let Some(counted) = &mut counted {
                 counted.add(chunk, rows.len());
             }
+            if let Some(column) = &mut column {
+                column.keep(chunk, &mut rows, bound.as_ref(), &mut keys)?;
+            }
             if is_late && !rows.is_empty() {
                 place.times_within(chunk, &rows, &mut times)?;
                 place.seqs_of(chunk, &rows, &mut seqs)?;
             }
+            let mut keys = keys.drain(..);
             for row in rows.iter().copied() {
                 let (time, seq) = (times[row], seqs[row] as u64);
+                let key = keys.next().unwrap_or(SortKey::None);
                 if request.sort == Sort::Seq && seq >= IMPORTED {
                     continue;
                 }
                 let row = chunk * CHUNK + row;
-                let key = match &request.sort {
-                    Sort::Time => SortKey::None,
-                    Sort::Seq => SortKey::None,
-                    Sort::Field(name) => filter.sort_key(row, name)?,
-                };
                 let time_key = if request.sort == Sort::Seq { 0 } else { time };
                 let order = Order { key, time: time_key, seq, is_descending: request.is_descending };
                 if request.after.as_ref().is_some_and(|after| order <= order_of(after, request))

@@ -8,12 +8,12 @@ use super::bits::{CHUNK, Packed};
 use super::layout::Section;
 use super::part::{Part, TextCursor};
 use super::plan::{Accepted, NO, Plan, YES, combine, equal, plan_of};
-use super::search::{Place, sort_key};
+use super::search::Place;
 use super::split::WHOLE;
 use super::tail_filter::TailPlan;
 use super::text::BLOCK_ROWS;
 use crate::event::Raw;
-use crate::query::request::{Filter, SortKey};
+use crate::query::request::Filter;
 use crate::visibility::Visibility;
 
 /// A filter, ready for the chunks of one place.
@@ -232,19 +232,5 @@ impl<'a> RowFilter<'a> {
         let is_equal = |(name, value): &(String, String)| line.get(name).is_some_and(|found| found.display() == *value);
         self.filter.equals.iter().all(is_equal)
             && self.filter.query.as_ref().is_none_or(|query| query.matches_line(line))
-    }
-
-    /// What a row of the place is sorted by.
-    pub fn sort_key(&self, row: usize, name: &str) -> io::Result<SortKey> {
-        if let Place::Part(part) = self.place
-            && part.shape(row)? != WHOLE as usize
-        {
-            let value = match part.column(name) {
-                Some((column, _)) => part.value(row, column)?,
-                None => None,
-            };
-            return Ok(sort_key(value.as_deref().map(Raw::valid)));
-        }
-        Ok(sort_key(Raw::valid(&self.place.line(row)?).get(name)))
     }
 }

@@ -58,7 +58,7 @@ impl Stored {
         }
     }
 
-    fn time(&self) -> i64 {
+    pub fn time(&self) -> i64 {
         let text =
             Raw::valid(self.line.as_bytes()).get("timestamp").and_then(|value| value.as_str().map(|t| t.into_owned()));
         text.and_then(|text| Moment::parse(&text)).map_or(self.received, |moment| moment.timestamp().0)

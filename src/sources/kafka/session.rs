@@ -108,6 +108,15 @@ enum Need {
     JobStatus,
 }
 
+impl Need {
+    fn reason(&self) -> &'static str {
+        match self {
+            Need::MemoryPermit(_) => "the journal is full",
+            Need::Nothing | Need::JobStatus => "the journal has not answered yet",
+        }
+    }
+}
+
 impl Reading {
     /// Learns the cluster's id, which ids and positions need; `false` when the source stops before.
     fn meet(&mut self) -> bool {
@@ -158,10 +167,10 @@ impl Reading {
             match self.drive()? {
                 Need::Nothing => {}
                 need if self.wait(&need) => continue,
-                _ => {
+                need => {
                     // To poll is to stay a member; paused partitions give nothing.
                     if !is_paused {
-                        info!(source = %self.context.cx.name, "reading is paused: the journal is full");
+                        info!(source = %self.context.cx.name, "reading is paused: {}", need.reason());
                     }
                     is_paused = true;
                     self.pause();
@@ -171,6 +180,9 @@ impl Reading {
             }
             if is_paused {
                 is_paused = !self.resume();
+                if !is_paused {
+                    info!(source = %self.context.cx.name, "reading goes on");
+                }
             }
             while let Some(message) = held.front() {
                 match self.accept(&message.topic, message.partition, Some(message.tenure), message.message()) {
