@@ -26,6 +26,16 @@ impl Visibility {
         matches!(self, Visibility::Previews { .. }) && HIDDEN.contains(&name)
     }
 
+    /// Whether a text of this member, as lists show it, may be the beginning of a longer one.
+    pub fn may_be_cut(&self, name: &str, shown: &str) -> bool {
+        match self {
+            Visibility::Own(_) => false,
+            Visibility::All { preview, .. } | Visibility::Previews { preview } => {
+                name == "code" && shown.chars().count() >= *preview
+            }
+        }
+    }
+
     /// The only user whose events may be seen.
     pub fn only_user(&self) -> Option<&str> {
         match self {

@@ -1,18 +1,24 @@
 //! What the page needs to complete a search: field names, their frequent values, and sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::Api;
 use super::answer::Answer;
-use super::reading::{groups, has_outcomes, lacks, newest, page, problem, reader, top, visibility};
+use super::reading::{
+    groups, groups_request, has_outcomes, lacks, newest, page, problem, problem_of_all, reader, top, visibility,
+};
 use super::report::open_rows;
 use super::routes::Call;
 use super::shape::{Event, Object, array};
 use crate::event::Raw;
 use crate::event::escape::unescape;
 use crate::net::http::Problem;
-use crate::query::Expr;
-use crate::query::request::{Filter, Group, GroupKey, PageRequest, Row, Top, has, is, newest_first, newest_of};
+use crate::query::request::{
+    AggregateRequest, Filter, Group, GroupKey, PageRequest, ReadError, Row, Top, has, is, newest_first, newest_of,
+};
+use crate::query::{Check, Expr, Test};
+use crate::units::Timestamp;
 use crate::visibility::Visibility;
 
 /// What tells sessions apart: users may name theirs alike.
@@ -30,6 +36,8 @@ const MOST_NAMESAKES: usize = 20;
 const AT_ONCE: usize = 1000;
 /// Newest events whose members are offered.
 const LOOKED_AT: usize = 500;
+/// How long the values of all events are looked for.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest name or value that is offered.
 const LONGEST: usize = 200;
 
@@ -70,11 +78,45 @@ pub async fn values(api: &Api, call: Call) -> Result<Answer, Problem> {
     let prefix = call.params.text("prefix").unwrap_or("").to_owned();
     let frequent = Top::new(MOST, |a, b| b.count.cmp(&a.count).then_with(|| a.keys.cmp(&b.keys)));
     let frequent = Top { prefix, longest: LONGEST, ..frequent };
-    let found = top(api, Filter::default(), vec![GroupKey::Field(path)], frequent, sees).await?;
+    let mut request = groups_request(Filter::default(), vec![GroupKey::Field(path.clone())], false);
+    request.deadline = request.deadline.min(Instant::now() + PATIENCE);
+    let request = AggregateRequest { with_durations: false, top: Some(frequent.clone()), ..request };
+    let (found, of_newest) = match reader(api)?.aggregate(request, sees.clone()).await {
+        // Texts such as code, of which nearly each event has another.
+        Err(ReadError::Deadline | ReadError::TooLarge(_)) => {
+            let rows = newest_with(api, &path, sees.clone()).await?;
+            (values_among(&rows, &path, &frequent, &sees), Some(rows.len() as u64))
+        }
+        found => (found.map_err(problem_of_all)?, None),
+    };
     let values = found.iter().filter_map(|group| Some((group.keys[0].as_deref()?, group.count)));
     let rows = values.map(|(value, count)| Object::new().text("value", Some(value)).number("count", count).finish());
     let rows = array(rows);
-    Ok(Answer::json(Object::new().text("field", Some(&call.path[0])).raw("values", Some(&rows)).finish()))
+    let mut answer = Object::new();
+    answer.text("field", Some(&call.path[0])).raw("values", Some(&rows)).count("of_newest", of_newest);
+    Ok(Answer::json(answer.finish()))
+}
+
+/// The newest events that have this member.
+async fn newest_with(api: &Api, path: &[String], sees: Visibility) -> Result<Vec<Row>, Problem> {
+    let mut filter = Filter::default();
+    filter.and(Expr::Test(Test { field: Some(path.to_vec()), check: Check::Exists }));
+    Ok(page(api, newest(filter, LOOKED_AT, 0), sees).await?.rows)
+}
+
+/// The values of a member of these events, as far as they are shown whole.
+fn values_among(rows: &[Row], path: &[String], top: &Top, sees: &Visibility) -> Vec<Group> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows {
+        let value = Raw::valid(&row.line).path(path).filter(|value| !value.is_null());
+        if let Some(text) = value.map(|value| value.display()).filter(|text| !sees.may_be_cut(&path[0], text)) {
+            *counts.entry(text.into_owned()).or_default() += 1;
+        }
+    }
+    let group = |(value, count)| Group { keys: vec![Some(value)], count, ..Group::default() };
+    let mut groups: Vec<Group> = counts.into_iter().map(group).filter(|group| top.accepts(group)).collect();
+    top.cut(&mut groups);
+    groups
 }
 
 pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
@@ -122,6 +164,9 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
             Some(user) => newest.filter.equals.push(("user_id".to_owned(), user.clone())),
             None => newest.filter.and(Expr::Not(Box::new(has("user_id")))),
         }
+        // No need to look for it elsewhere.
+        newest.filter.from = group.last;
+        newest.filter.to = group.last.map(|last| Timestamp(last.0 + 1));
         let stored = reader(api)?.page(newest, sees.clone()).await.map_err(problem)?.rows.pop();
         let row = stored.as_ref().or_else(|| held.iter().find(is_own));
         let host = row.and_then(|row| Event::new(row).text("host").map(|host| host.into_owned()));
@@ -228,4 +273,39 @@ async fn without_id(
     }
     begun.retain(|group| sessions.contains(&group.keys));
     Ok(begun.into_iter().map(|group| (group.keys, group.count)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::request::{Keyset, SortKey, most_first};
+
+    fn row(line: &str) -> Row {
+        let keyset = Keyset { key: SortKey::None, time: 0, seq: 1, row: None };
+        let (id, line) = ("1".to_owned(), line.as_bytes().to_vec());
+        Row { seq: 1, time: Timestamp(0), received_at: None, id, line, keyset }
+    }
+
+    #[test]
+    fn values_of_the_newest_are_counted_and_what_a_preview_cuts_is_left_out() {
+        let lines = [
+            r#"{"code":"import os"}"#,
+            r#"{"code":"import os"}"#,
+            r#"{"code":"Import sys"}"#,
+            r#"{"code":"import pandas as pd"}"#,
+            r#"{"code":"x"}"#,
+            r#"{"code":null}"#,
+            "{}",
+        ];
+        let rows: Vec<Row> = lines.into_iter().map(row).collect();
+        let top = Top { prefix: "imp".to_owned(), longest: LONGEST, ..Top::new(2, most_first) };
+        let values = |sees: &Visibility| -> Vec<(String, u64)> {
+            let found = values_among(&rows, &["code".to_owned()], &top, sees);
+            found.into_iter().map(|group| (group.keys[0].clone().unwrap_or_default(), group.count)).collect()
+        };
+        let whole = values(&Visibility::Own("ali".to_owned()));
+        assert_eq!(whole, [("import os".to_owned(), 2), ("Import sys".to_owned(), 1)]);
+        // Of ten characters it is not known whether more follow.
+        assert_eq!(values(&Visibility::All { own: "ali".to_owned(), preview: 10 }), [("import os".to_owned(), 2)]);
+    }
 }

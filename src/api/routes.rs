@@ -398,7 +398,7 @@ pub const ROUTES: &[Route] = &[
         Who::Reader,
         &[&[parameter("prefix", Kind::Text, "Prefix of the values")]],
         "FieldValues",
-        "Frequent values of a field",
+        "Frequent values of a field; where nearly each event has another, those of the `of_newest` newest events",
         answers!(fields::values),
     ),
     get(

@@ -303,7 +303,7 @@ impl Top {
         Top { ranking: Ranking::Most, with_missing: true, ..Top::new(limit, most_first) }
     }
 
-    fn accepts(&self, group: &Group) -> bool {
+    pub fn accepts(&self, group: &Group) -> bool {
         if self.with_missing && group.keys.first().is_none_or(Option::is_none) {
             return true;
         }

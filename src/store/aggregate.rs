@@ -37,7 +37,7 @@ impl Snapshot {
         visibility: &Visibility,
         slice: Slice,
     ) -> Result<Groups, ReadError> {
-        let (needs, places) = (needs_of(&request.filter, visibility), self.places());
+        let (needs, places) = (slice.needs(needs_of(&request.filter, visibility)), self.places());
         let order: Vec<usize> =
             (0..places.len()).filter(|nth| is_in_time(&places[*nth], &request.filter, visibility)).collect();
         let of_failure = |place: &Place, failed: Failed| match failed {

@@ -70,6 +70,11 @@ fn equal(name: &str, value: &str) -> Needs {
     Needs::Hash(term(name.as_bytes(), value))
 }
 
+/// The same, where besides a member is one of these texts.
+pub fn with_one_of(needs: Needs, name: &str, texts: &[Arc<str>]) -> Needs {
+    all(vec![needs, any(texts.iter().map(|text| equal(name, text)).collect())])
+}
+
 fn is_number(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+' || c == '.') && text.parse::<f64>().is_ok()
 }

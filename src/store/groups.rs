@@ -250,6 +250,24 @@ fn label((by, value): (&GroupKey, &KeyValue)) -> Option<String> {
     }
 }
 
+/// Keys by how they are written; none where that is not how they would be.
+pub fn keys_of(by: &[GroupKey], labels: &[Option<String>]) -> Option<Keys> {
+    let mut keys = [KeyValue::Missing, KeyValue::Missing];
+    for ((key, by), written) in keys.iter_mut().zip(by).zip(labels) {
+        let Some(text) = written else { continue };
+        *key = match by {
+            GroupKey::Field(_) => KeyValue::Text(text.as_str().into()),
+            GroupKey::Day(_) => KeyValue::Number(Timestamp::parse(&format!("{text}T00:00:00Z"))?.0.div_euclid(DAY)),
+            GroupKey::Interval { .. } => KeyValue::Number(Timestamp::parse(text)?.0),
+            GroupKey::Hour(_) => KeyValue::Number(text.parse().ok()?),
+        };
+        if label((by, key)) != *written {
+            return None;
+        }
+    }
+    Some(keys)
+}
+
 /// Bytes of the texts of keys.
 fn texts_of(key: &Keys) -> usize {
     let text = |value: &KeyValue| if let KeyValue::Text(text) = value { text.len() + TEXT_BYTES } else { 0 };
@@ -459,10 +477,34 @@ mod tests {
 
     use super::super::budget::Budget;
     use super::*;
-    use crate::query::request::Filter;
+    use crate::query::request::{Filter, Zone};
 
     /// What queries may hold of `limits.memory: 256 MiB`, which is the default.
     const DEFAULT_SHARE: usize = super::super::MEMORY / 6;
+
+    #[test]
+    fn what_is_written_of_a_key_tells_it() {
+        let zone = Zone::default();
+        let bys = [
+            (GroupKey::Day(zone.clone()), [0, -1, 20_787, 2_932_896, 9_999_999]),
+            (GroupKey::Hour(zone.clone()), [0, 1, 9, 10, 23]),
+            (GroupKey::Interval { micros: 60_000_000, zone }, [0, 60_000_000, -60_000_000, 1_767_225_600_000_000, 1]),
+        ];
+        for (by, numbers) in bys {
+            for number in numbers {
+                let (key, by) = (KeyValue::Number(number), [by.clone()]);
+                let written = [label((&by[0], &key))];
+                // What is not told leads to another way, never to another group.
+                if let Some(found) = keys_of(&by, &written) {
+                    assert_eq!(found[0], key, "{by:?} {written:?}");
+                } else {
+                    assert!(number == 9_999_999, "{by:?} {written:?}");
+                }
+            }
+        }
+        assert_eq!(keys_of(&[GroupKey::Hour(Zone::default())], &[None]), Some([KeyValue::Missing, KeyValue::Missing]));
+        assert_eq!(keys_of(&[GroupKey::Hour(Zone::default())], &[Some("01".to_owned())]), None);
+    }
 
     #[test]
     fn percentiles_of_ten_thousand_users_with_a_thousand_events_each_fit_the_default_share() {

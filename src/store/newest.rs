@@ -3,10 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::groups::{KeyValue, Keys};
 use super::search::{Place, Snapshot, is_in_time};
 use super::slices::Slice;
-use crate::query::request::{AggregateRequest, Group, GroupKey, Ranking, ReadError};
+use crate::query::request::{AggregateRequest, Group, Ranking, ReadError};
 use crate::visibility::Visibility;
 
 /// So many places are looked through for the newest groups.
@@ -21,7 +20,7 @@ impl Snapshot {
         visibility: &Visibility,
     ) -> Result<Option<Slice>, ReadError> {
         let Some(top) = request.top.as_ref().filter(|top| top.ranking == Ranking::Newest) else { return Ok(None) };
-        if request.min_count > 1 || !is_by_fields(request) {
+        if request.min_count > 1 {
             return Ok(None);
         }
         let mut places = self.places();
@@ -44,7 +43,7 @@ impl Snapshot {
                 newest.len() >= top.limit && last.is_some_and(|last| last.0 > next.times().1)
             });
             if is_enough {
-                return Ok(Some(Slice::only(newest.iter().map(|group| keys_of(&group.keys)))));
+                return Ok(Slice::of_groups(&newest, &request.group_by));
             }
             found = newest.into_iter().map(|group| (group.keys.clone(), group)).collect();
         }
@@ -62,20 +61,6 @@ impl Snapshot {
     }
 }
 
-/// Whether keys are their labels.
-pub fn is_by_fields(request: &AggregateRequest) -> bool {
-    request.group_by.iter().all(|by| matches!(by, GroupKey::Field(_)))
-}
-
-/// Keys as they were labelled, of groups by fields.
-pub fn keys_of(labels: &[Option<String>]) -> Keys {
-    let mut keys = [KeyValue::Missing, KeyValue::Missing];
-    for (key, label) in keys.iter_mut().zip(labels) {
-        *key = label.as_deref().map_or(KeyValue::Missing, |text| KeyValue::Text(text.into()));
-    }
-    keys
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -83,7 +68,7 @@ mod tests {
     use super::super::tests::{Folder, START, Stored, all, filter, later, plain};
     use super::super::{Options, Store};
     use super::*;
-    use crate::query::request::Top;
+    use crate::query::request::{GroupKey, Top};
     use crate::units::Timestamp;
 
     /// The newest events of some sessions are in the oldest part, and most have older ones elsewhere.

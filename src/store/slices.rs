@@ -5,16 +5,18 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use super::budget::{Held, Share};
-use super::groups::{Groups, KeyValue, Keys};
+use super::candidates::{Needs, with_one_of};
+use super::groups::{Groups, KeyValue, Keys, keys_of};
 use super::hashing::Seeded;
-use super::newest::{is_by_fields, keys_of};
 use super::search::Snapshot;
 use super::value::plain_uuid;
-use crate::query::request::{AggregateRequest, Group, Ranking, ReadError, Top};
+use crate::query::request::{AggregateRequest, Group, GroupKey, Ranking, ReadError, Top};
 use crate::visibility::Visibility;
 
 /// Into so many slices one is cut that needs too much.
 const CUT: u32 = 4;
+/// Of so many groups it is looked up which chunks have them.
+const MAX_FIRSTS: usize = 200;
 /// The most slices: with so many passes a question comes to its deadline before it comes to the end.
 const MAX_SLICES: u32 = 1024;
 
@@ -49,13 +51,13 @@ impl Snapshot {
     fn most_groups(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Option<Slice>, ReadError> {
         let measured = request.with_durations || request.with_percentiles;
         let is_told = request.top.as_ref().is_some_and(|top| top.ranking == Ranking::Most);
-        if !measured || !is_told || !is_by_fields(request) {
+        if !measured || !is_told {
             return Ok(None);
         }
         let counts = AggregateRequest { with_durations: false, with_percentiles: false, ..request.clone() };
         let mut most = Wanted::new(&counts, &self.share);
         each(|slice| self.aggregate_slice(&counts, visibility, slice), |groups| most.take(groups))?;
-        Ok(Some(Slice::only(most.groups.iter().map(|group| keys_of(&group.keys)))))
+        Ok(Slice::of_groups(&most.groups, &request.group_by))
     }
 
     /// How many groups have a first key.
@@ -83,16 +85,41 @@ pub struct Slice {
     hashes: Seeded,
     /// The hashes, where they are those of some keys; few other keys have the same.
     only: Option<Arc<HashSet<u32>>>,
+    /// The member that their first keys are of, and these, where they are few: most chunks have none of them.
+    firsts: Option<Arc<(String, Vec<Arc<str>>)>>,
 }
 
 impl Slice {
     /// All groups.
     pub fn whole() -> Slice {
-        Slice { nth: 0, of: 1, hashes: Seeded::default(), only: None }
+        Slice { nth: 0, of: 1, hashes: Seeded::default(), only: None, firsts: None }
+    }
+
+    /// These groups; none where a label does not tell its key.
+    pub fn of_groups(groups: &[Group], by: &[GroupKey]) -> Option<Slice> {
+        let keys: Vec<Keys> = groups.iter().map(|group| keys_of(by, &group.keys)).collect::<Option<_>>()?;
+        let mut firsts = None;
+        if let Some(GroupKey::Field(path)) = by.first()
+            && let [name] = &path[..]
+            && keys.len() <= MAX_FIRSTS
+        {
+            let text = |key: &Keys| if let KeyValue::Text(text) = &key[0] { Some(text.clone()) } else { None };
+            let texts: Option<Vec<Arc<str>>> = keys.iter().map(text).collect();
+            firsts = texts.map(|texts| Arc::new((name.clone(), texts)));
+        }
+        Some(Slice { firsts, ..Slice::only(keys.into_iter()) })
+    }
+
+    /// What chunks need that have some of the groups, of those that have what a filter needs.
+    pub fn needs(&self, of_filter: Needs) -> Needs {
+        match &self.firsts {
+            Some(firsts) => with_one_of(of_filter, &firsts.0, &firsts.1),
+            None => of_filter,
+        }
     }
 
     /// The groups with these keys.
-    pub fn only(keys: impl Iterator<Item = Keys>) -> Slice {
+    fn only(keys: impl Iterator<Item = Keys>) -> Slice {
         let whole = Slice::whole();
         let only = keys.map(|keys| joined(keys.each_ref().map(|key| whole.hash(key)))).collect();
         Slice { only: Some(Arc::new(only)), ..whole }
