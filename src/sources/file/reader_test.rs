@@ -140,7 +140,7 @@ fn an_unfinished_line_waits_and_is_the_last_one_of_a_file_that_ends() {
 fn a_last_line_without_an_end_may_be_as_long_as_a_buffer() {
     for len in [CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1] {
         let folder = Folder::new();
-        let path = folder.write("f", &vec![b'x'; len]);
+        let path = folder.write("f", vec![b'x'; len]);
         let mut body = Body::new(OwnedFd::from(std::fs::File::open(path).unwrap()), Packing::None);
         body.note_size(len as u64);
         let cuts = cut_body(&reader(1 << 20), &mut body, true);
