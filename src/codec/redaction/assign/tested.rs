@@ -133,10 +133,13 @@ impl Finder<'_, '_> {
                     if sign.len() == 3 {
                         return Some(3);
                     }
-                    rest.iter().take(8).position(|b| *b == b':').map(|colon| sign.len() + colon + 2)
+                    let colon = rest.iter().take(8).position(|b| *b == b':')?;
+                    (rest.get(colon + 1) == Some(&b' ')).then_some(sign.len() + colon + 2)
                 })
                 .unwrap_or(0);
-        let stop = self.reader.line_end(at.min(text.len()));
+        // Nothing may stand behind the sign.
+        let at = at.min(text.len());
+        let stop = self.reader.line_end(at);
         let range = match literal(self.reader, at) {
             Some(one) if !said && one.after == stop => one.start..one.end,
             None if said || before.ends_with(b"print(") => at..at + text[at..stop].trim_ascii_end().len(),

@@ -225,6 +225,7 @@ fn values_are_taken_from_tests_prompts_and_defaults() {
         "PASSWORD=\"${1:-$OTHER}\"",
         "password: \"{{ vault_password | default('') }}\"",
         ">>> token\nToken('NAME')",
+        "In [1]: print(password)\nOut[1]:",
         "$ echo $PASSWORD\n$ ls",
         "fmt.Errorf(\"password: %w\", err)",
         "got token: <eof>",
