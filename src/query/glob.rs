@@ -85,15 +85,24 @@ impl Glob {
 
     /// Where within these bytes a JSON value may have this: nothing where any may.
     pub fn places_within(&self, json: &[u8]) -> Option<Vec<usize>> {
+        let mut places = Vec::new();
+        let is_told = self.each_place_within(json, |at| {
+            places.push(at);
+            at + 1
+        });
+        is_told.then_some(places)
+    }
+
+    /// Tells each such place; `next` says from where on another one counts. False where any value may have this.
+    pub fn each_place_within(&self, json: &[u8], mut next: impl FnMut(usize) -> usize) -> bool {
         if self.probe.is_empty() || memchr::memmem::find(json, b"\\u").is_some() {
-            return None;
+            return false;
         }
-        let (mut places, mut from) = (Vec::new(), 0);
-        while let Some(at) = find(&json[from..], self.probe.as_bytes()) {
-            places.push(from + at);
-            from += at + 1;
+        let mut from = 0;
+        while let Some(at) = json.get(from..).and_then(|rest| find(rest, self.probe.as_bytes())) {
+            from = next(from + at).max(from + at + 1);
         }
-        Some(places)
+        true
     }
 
     /// Whether a whole ASCII text of so many bytes can be this.

@@ -306,6 +306,15 @@ impl AnywhereTest {
         }
     }
 
+    /// Tells each place within these bytes at which a value may be accepted; `next` says from where on another one counts.
+    /// False where any value may be.
+    pub fn each_place_within(&self, json: &[u8], next: impl FnMut(usize) -> usize) -> bool {
+        match &self.0 {
+            Matcher::Contains(glob) | Matcher::Is { glob, .. } => glob.each_place_within(json, next),
+            _ => !self.may_accept_within(json),
+        }
+    }
+
     /// Whether it can be true of a string in which all bytes are of this kind.
     pub fn may_accept(&self, is_of_kind: impl Fn(u8) -> bool) -> bool {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! Free-text search over whole events by columns: distinct values once, texts only if nothing else decides.
 
 use std::io;
+use std::ops::BitOr;
 use std::sync::Arc;
 
 use super::bits::{CHUNK, Packed};
@@ -152,13 +153,16 @@ impl Anywhere {
         }
     }
 
-    /// Whether a row of this block may be accepted; where `is_told`, one that neither codes nor exceptions accept.
-    pub fn may_accept_within(&self, texts: &Texts, is_told: bool) -> bool {
-        self.columns.iter().any(|column| match &column.values {
-            Values::Text(text) => self.test.may_accept_within(texts.column(*text)),
-            Values::Uuids(_) | Values::Each => true,
-            Values::Codes(..) | Values::Rows(_) => !is_told,
-        })
+    /// The rows of this block, a bit for each, that may be accepted; where `is_told`, of those that neither codes nor
+    /// exceptions accept.
+    pub fn rows_within(&self, texts: &Texts, is_told: bool) -> u64 {
+        let of_column = |column: &Column| match &column.values {
+            Values::Text(text) => texts.rows_at(*text, |json, tell| self.test.each_place_within(json, tell)),
+            Values::Uuids(_) | Values::Each => u64::MAX,
+            Values::Codes(..) | Values::Rows(_) if is_told => 0,
+            Values::Codes(..) | Values::Rows(_) => u64::MAX,
+        };
+        self.columns.iter().map(of_column).fold(0, BitOr::bitor)
     }
 
     /// The answer for a row that is not kept whole.

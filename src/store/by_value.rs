@@ -20,6 +20,7 @@ use super::value_sums::ValueSums;
 use super::value_tops::ValueTops;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, Filter, GroupKey};
+use crate::query::{FieldTest, Test};
 use crate::visibility::Visibility;
 
 /// A dictionary with more bytes has more than one value, or a long one: it is not opened to find out.
@@ -61,10 +62,19 @@ enum Kind {
     Codes(Arc<Packed>, Vec<Option<i32>>),
 }
 
+/// Whether a filter asks of nothing but members that have sums, which mostly know then how many rows it accepts.
+pub fn is_of_sums(filter: &Filter) -> bool {
+    let has_sums = |name: &str| OF_PART.contains(&name) || name == OF_CHUNKS;
+    let is_of_sums = |test: &Test| {
+        FieldTest::new(test).is_some_and(|test| has_sums(&test.name) && test.canonical.is_none_or(has_sums))
+    };
+    filter.equals.iter().all(|(name, _)| has_sums(name))
+        && filter.query.as_ref().is_none_or(|query| query.expr().tests().into_iter().all(is_of_sums))
+}
+
 /// How many rows of a part a filter accepts, whatever their time, if sums know.
-pub fn count(place: &Place, filter: &Filter, visibility: &Visibility) -> io::Result<Option<u64>> {
+pub fn count(place: &Place, rows: &RowFilter<'_>) -> io::Result<Option<u64>> {
     let Place::Part(part) = place else { return Ok(None) };
-    let rows = RowFilter::new(place, filter, visibility)?;
     let column = |name: &str| part.column(name).map(|(column, _)| column);
     if let Some(accepted) = rows.accepted(column(OF_CHUNKS)) {
         let sums = part.chunk_sums()?;

@@ -35,6 +35,7 @@ impl Snapshot {
             limit,
             deadline,
             is_of_all,
+            is_of_sums: by_value::is_of_sums(filter),
             count: AtomicU64::new(0),
             opened_blocks: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
@@ -70,6 +71,8 @@ struct Counting<'a> {
     deadline: Instant,
     /// Whether the filter accepts whatever lies within its time.
     is_of_all: bool,
+    /// Whether it asks of members alone that have sums.
+    is_of_sums: bool,
     count: AtomicU64,
     opened_blocks: AtomicUsize,
     /// Whether something was left uncounted: the answer is "at least".
@@ -101,18 +104,29 @@ impl Counting<'_> {
     }
 
     fn count_rows(&self, place: &Place, counted: &mut Counted) -> Result<(), Stop> {
-        let candidates = place.candidates(&self.needs)?;
-        if counted.left == usize::MAX
-            && !candidates.is_empty()
-            && part_within(place, self.filter).is_some()
-            && let Some(count) = by_value::count(place, self.filter, self.visibility)?
-        {
+        let may_be_known = counted.left == usize::MAX && part_within(place, self.filter).is_some();
+        let by_sums = |filter: &RowFilter<'_>| if may_be_known { by_value::count(place, filter) } else { Ok(None) };
+        let new_filter = || RowFilter::new(place, self.filter, self.visibility);
+        // Sums are asked before postings where they are likely to know, since most parts have the user.
+        let first = if may_be_known && self.is_of_sums { Some(new_filter()?) } else { None };
+        if let Some(count) = first.as_ref().map_or(Ok(None), by_sums)? {
             *counted = Counted { count, left: 0 };
             return Ok(());
         }
+        let candidates = place.candidates(&self.needs)?;
         let mut chunks: Vec<usize> = candidates.iter().take_while(|chunk| *chunk < counted.left).collect();
         if !chunks.is_empty() {
-            let mut filter = RowFilter::new(place, self.filter, self.visibility)?;
+            let mut filter = match first {
+                Some(filter) => filter,
+                None => {
+                    let filter = new_filter()?;
+                    if let Some(count) = by_sums(&filter)? {
+                        *counted = Counted { count, left: 0 };
+                        return Ok(());
+                    }
+                    filter
+                }
+            };
             let (mut times, mut rows) = (Vec::new(), Vec::new());
             while let Some(chunk) = chunks.pop() {
                 if Instant::now() >= self.deadline {

@@ -17,6 +17,7 @@ use super::part::Part;
 use super::rows::RowFilter;
 use super::search::{Place, Snapshot, Stop, is_in_time, needs_of};
 use super::sort_column::{SortColumn, Worst};
+use crate::event::{Id, Raw};
 use crate::query::request::{Keyset, Page, PageRequest, ReadError, Row, Sort, SortKey};
 use crate::units::Timestamp;
 use crate::visibility::Visibility;
@@ -285,11 +286,13 @@ fn read_row(place: &Place, row: usize, visibility: &Visibility, order: Order) ->
     let line = place.line(row)?;
     let Some(shown) = visibility.show(&line) else { return Ok(None) };
     let time = place.time(row)?;
+    // What follows from where the event came from stands in most lines.
+    let own = Raw::valid(&line).get("id").and_then(|id| id.as_str()).and_then(|id| Id::parse(&id));
     Ok(Some(Row {
         seq: order.seq,
         time: Timestamp(time),
         received_at: Some(Timestamp(place.received(row)?)),
-        id: place.id(row)?.to_string(),
+        id: own.map_or_else(|| place.id(row), Ok)?.to_string(),
         line: shown.into_owned(),
         keyset: Keyset { key: order.key, time, seq: order.seq, row: None },
     }))

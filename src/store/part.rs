@@ -234,26 +234,28 @@ impl Part {
     }
 
     /// The same, but what is read is kept only where it is wanted: a search that looks into every block must not drive
-    /// out everything else. False where it was not wanted; `cursor` is at the block otherwise.
-    pub fn texts_if(
+    /// out everything else. `rows_of` tells which of its rows are, a bit for each, and where none is it is not wanted; `cursor`
+    /// is at the block otherwise.
+    pub fn texts_where(
         &self,
         row: usize,
         cursor: &mut TextCursor,
-        is_wanted: impl Fn(&Texts) -> bool,
-    ) -> io::Result<(Block, bool)> {
+        rows_of: impl Fn(&Texts) -> u64,
+    ) -> io::Result<(Block, u64)> {
         let (nth, block) = self.block_of(row)?;
         let key = self.key_of_block(nth);
         let kept: Option<Arc<Texts>> = self.cache.kept(key);
         let is_kept = kept.is_some();
         let texts = kept.map_or_else(|| self.open_block(nth, &block).map(Arc::new), Ok)?;
-        if !is_wanted(&texts) {
-            return Ok((block, false));
+        let rows = rows_of(&texts);
+        if rows == 0 {
+            return Ok((block, rows));
         }
         if !is_kept {
             self.cache.keep(key, &texts, texts.weight());
         }
         cursor.0 = Some((block, texts));
-        Ok((block, true))
+        Ok((block, rows))
     }
 
     fn block_of(&self, row: usize) -> io::Result<(usize, Block)> {

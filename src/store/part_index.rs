@@ -3,14 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
+use super::bits::CHUNK;
 use super::cache::Key;
 use super::candidates::{Index, Unique};
 use super::chunks::ChunkSet;
+use super::grams::term;
 use super::layout::{EARLIER_LOOSE, Encoding, LOOSE, Section, VERSION_OF_NUMBERS, VERSION_OF_POSTINGS};
 use super::numbers::{BITS, Number, NumberIndex};
 use super::part::Part;
 use super::postings::{PostingsIndex, Stretch};
-use super::value::UUID_BYTES;
+use super::value::{UUID_BYTES, time_bytes};
+use crate::event::Raw;
 
 impl Index for &Part {
     fn hash(&mut self, hash: u32) -> io::Result<ChunkSet> {
@@ -70,24 +73,41 @@ impl Index for &Part {
     }
 
     /// One hash in a hundred is that of something which every chunk has, and nothing but the texts of all of them would
-    /// show that no id is this word: the column shows it at once.
+    /// show that no id is this word: the column shows it at once, and its exceptions one by one.
     fn unique(&mut self, Unique { name, text, hash }: &Unique) -> io::Result<ChunkSet> {
         // Where some line is kept whole the columns do not have all of it.
-        let is_possible = !self.has_sums()
-            || self.column(name).is_some_and(|(column, described)| {
-                self.file.has(Section::ExceptionRows, column as usize)
-                    || match described.encoding {
-                        Encoding::Uuid | Encoding::DerivedId => text.len() == UUID_BYTES,
-                        Encoding::Time { .. } | Encoding::SameTime { .. } => text.starts_with(is_of_year),
-                        _ => true,
+        if !self.has_sums() {
+            return self.hash(*hash);
+        }
+        let mut set = ChunkSet::none(self.chunks());
+        let Some((column, described)) = self.column(name) else { return Ok(set) };
+        let is_possible = match described.encoding {
+            Encoding::Uuid | Encoding::DerivedId => text.len() == UUID_BYTES,
+            Encoding::Time { digits } | Encoding::SameTime { digits } => text.len() == time_bytes(digits),
+            _ => true,
+        };
+        if is_possible {
+            return self.hash(*hash);
+        }
+        if self.file.has(Section::ExceptionRows, column as usize) {
+            let found = self.hash(*hash)?;
+            if !found.is_empty() {
+                let exceptions = self.exceptions(column)?;
+                exceptions.rows_where(|value| may_be(value, name, *hash)).into_iter().for_each(|row| {
+                    if (row as usize) < self.events() {
+                        set.insert(row as usize / CHUNK);
                     }
-            });
-        if is_possible { self.hash(*hash) } else { Ok(ChunkSet::none(self.chunks())) }
+                });
+                set.intersect(&found);
+            }
+        }
+        Ok(set)
     }
 }
 
-fn is_of_year(c: char) -> bool {
-    c.is_ascii_digit() || matches!(c, '-' | '+')
+/// Whether a value may have the hash of a text: another one than a string has its own way to be looked for.
+fn may_be(value: Raw<'_>, name: &str, hash: u32) -> bool {
+    value.as_str().is_none_or(|text| term(name.as_bytes(), &text) == hash)
 }
 
 impl Part {
@@ -120,5 +140,56 @@ impl Part {
             Stretch::Lists { at, len } => self.file.slice(Section::PostingsLists, column, u64::from(at), len),
         };
         index.chunks_of(hash, read)?.ok_or_else(|| self.damaged("its postings cannot be read"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::super::grams::grams_of;
+    use super::super::tests::{Folder, Stored, all, newest, plain};
+    use super::super::{Options, Store};
+    use super::*;
+
+    #[test]
+    fn a_word_with_the_hash_of_something_everywhere_opens_no_texts_though_some_times_are_exceptions() {
+        let code: String = (0..400).map(|n| format!("{:03} ", n * 7919 % 1000)).collect();
+        let line = |n: u64| {
+            let received = match n {
+                1234 => "some-other-day".to_owned(),
+                _ if n.is_multiple_of(250) => "2026-01-02T03:04:05.5Z".to_owned(),
+                _ => format!("2026-01-02T03:04:05.{:06}Z", 100_000 + n),
+            };
+            format!(r#"{{"received_at":"{received}","code":"{code}"}}"#)
+        };
+        let folder = Folder::new();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let events: Vec<Stored> = (1..=2000).map(|n| plain(n, &line(n))).collect();
+        store.append(&events.iter().map(Stored::event).collect::<Vec<_>>()).expect("they are stored");
+        store.seal_now().expect("a part is made");
+        let snapshot = store.snapshot();
+        let part = &*snapshot.parts[0];
+        let (column, described) = part.column("received_at").expect("it is there");
+        assert!(matches!(described.encoding, Encoding::Time { .. } | Encoding::SameTime { .. }));
+        assert!(part.file.has(Section::ExceptionRows, column as usize));
+        let (everywhere, hash_of) =
+            (HashSet::<u32>::from_iter(grams_of(&code)), |word: &str| term(b"received_at", word));
+        let mut words = (0..).map(|n: u32| format!("word-{n:07}"));
+        let word = words.find(|word| everywhere.contains(&hash_of(word))).expect("one in some thousands");
+        let chunks_of = |text: &str| {
+            let unique = Unique { name: "received_at", text: text.into(), hash: hash_of(text) };
+            (&mut &*part).unique(&unique).expect("read").iter().collect::<Vec<_>>()
+        };
+        assert_eq!((&mut &*part).hash(hash_of(&word)).expect("read").iter().count(), part.chunks());
+        assert!(chunks_of(&word).is_empty());
+        assert_eq!(chunks_of("some-other-day"), [1233 / CHUNK]);
+        assert_eq!(chunks_of("Some-Other-Day"), [1233 / CHUNK]);
+        assert_eq!(chunks_of("2026-01-02T03:04:05.5z"), Vec::from_iter(0..8));
+        assert_eq!(chunks_of("2026-01-02T03:04:05.100300Z"), [299 / CHUNK]);
+        assert!(chunks_of("20260102").is_empty());
+        for (query, found) in [(format!("\"{word}\""), 0), ("\"some-other-day\"".to_owned(), 1)] {
+            assert_eq!(snapshot.page(&newest(&query, 10), &all()).expect("a page").rows.len(), found, "{query}");
+        }
     }
 }

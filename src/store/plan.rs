@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::io;
+use std::ops::{BitAnd, BitOr};
 use std::sync::Arc;
 
 use super::anywhere::Anywhere;
@@ -296,19 +297,22 @@ impl Plan {
         }
     }
 
-    /// Whether some row of a block may match: false where its texts show that none does. Where `is_told`, only rows count
-    /// of which this test's columns do not tell.
-    pub fn may_hold_within(&self, texts: &Texts, is_told: bool) -> bool {
+    /// The rows of a block, a bit for each, that may match, as far as its texts show. Where `is_told`, only rows count of
+    /// which this test's columns do not tell.
+    pub fn rows_within(&self, texts: &Texts, is_told: bool) -> u64 {
         match self {
-            Plan::Yes | Plan::Maybe | Plan::Not(_) => true,
-            Plan::Anywhere(anywhere) => anywhere.may_accept_within(texts, is_told),
+            Plan::Yes | Plan::Maybe | Plan::Not(_) => u64::MAX,
+            Plan::Anywhere(anywhere) => anywhere.rows_within(texts, is_told),
             // A row that one test accepts may wait for another.
-            Plan::And(parts) => parts.iter().all(|part| part.may_hold_within(texts, false)),
-            Plan::Or(parts) => parts.iter().any(|part| part.may_hold_within(texts, is_told)),
-            Plan::Field(columns) => columns.iter().any(|column| match &column.values {
-                Values::Text(test, text, _) => test.may_accept_within(texts.column(*text)),
-                _ => true,
-            }),
+            Plan::And(parts) => parts.iter().map(|part| part.rows_within(texts, false)).fold(u64::MAX, BitAnd::bitand),
+            Plan::Or(parts) => parts.iter().map(|part| part.rows_within(texts, is_told)).fold(0, BitOr::bitor),
+            Plan::Field(columns) => {
+                let may_hold = columns.iter().any(|column| match &column.values {
+                    Values::Text(test, text, _) => test.may_accept_within(texts.column(*text)),
+                    _ => true,
+                });
+                if may_hold { u64::MAX } else { 0 }
+            }
         }
     }
 

@@ -16,6 +16,14 @@ use crate::event::Raw;
 use crate::query::request::Filter;
 use crate::visibility::Visibility;
 
+/// What the texts of a block have shown.
+#[derive(Default)]
+struct Looked {
+    rows: Range<usize>,
+    /// Of its rows, a bit for each, those that may match.
+    may_match: u64,
+}
+
 /// A filter, ready for the chunks of one place.
 pub struct RowFilter<'a> {
     place: &'a Place,
@@ -143,7 +151,7 @@ impl<'a> RowFilter<'a> {
                 let mut verdicts = std::mem::take(&mut self.verdicts);
                 self.evaluate(part, chunk, times.len(), &mut verdicts)?;
                 let mut cursor = std::mem::take(&mut self.cursor);
-                let mut in_vain = 0..0;
+                let mut looked = Looked::default();
                 for (row, verdict) in verdicts.iter().enumerate() {
                     let is_match = match *verdict {
                         _ if !in_time(times[row]) => false,
@@ -152,7 +160,7 @@ impl<'a> RowFilter<'a> {
                         _ => {
                             self.open_block(row / BLOCK_ROWS, &mut last_block);
                             let (shape, row) = (self.shape_of[row] as usize, chunk * CHUNK + row);
-                            !self.is_in_vain(part, row, shape, &mut cursor, &mut in_vain)?
+                            !self.is_in_vain(part, row, shape, &mut cursor, &mut looked)?
                                 && self.decide(part, row, shape, &mut cursor)?
                         }
                     };
@@ -186,25 +194,27 @@ impl<'a> RowFilter<'a> {
         Ok(())
     }
 
-    /// Whether the texts of a row's block, looked at together, show that none of its rows matches. `in_vain` are the rows
-    /// of the last such block.
+    /// Whether the texts of a row's block, looked at together, show that the row does not match.
     fn is_in_vain(
         &self,
         part: &Part,
         row: usize,
         shape: usize,
         cursor: &mut TextCursor,
-        in_vain: &mut Range<usize>,
+        looked: &mut Looked,
     ) -> io::Result<bool> {
-        if shape == WHOLE as usize || !self.plan.is_told_by_texts(row / CHUNK) || cursor.is_at(row) {
+        if shape == WHOLE as usize || !self.plan.is_told_by_texts(row / CHUNK) {
             return Ok(false);
         }
-        if !in_vain.contains(&row) {
+        if !looked.rows.contains(&row) {
+            if cursor.is_at(row) {
+                return Ok(false);
+            }
             let is_told = self.equals.is_empty();
-            let (block, may_match) = part.texts_if(row, cursor, |texts| self.plan.may_hold_within(texts, is_told))?;
-            *in_vain = if may_match { 0..0 } else { block.first_row..block.first_row + block.rows };
+            let (block, may_match) = part.texts_where(row, cursor, |texts| self.plan.rows_within(texts, is_told))?;
+            *looked = Looked { rows: block.first_row..block.first_row + block.rows, may_match };
         }
-        Ok(in_vain.contains(&row))
+        Ok(looked.may_match.checked_shr((row - looked.rows.start) as u32).is_some_and(|rest| rest & 1 == 0))
     }
 
     /// Whether a row of which columns do not tell matches: its texts are looked into, or its whole line.

@@ -272,6 +272,24 @@ impl Texts {
         &self.raw[from as usize..to as usize]
     }
 
+    /// The rows, a bit for each, whose values of a text column have some place within them. `each_place` is given all of the
+    /// column's bytes and whom to tell of a place, who says from where on another one counts; it gives false where any row
+    /// may be one of them.
+    pub fn rows_at(
+        &self,
+        column: usize,
+        each_place: impl FnOnce(&[u8], &mut dyn FnMut(usize) -> usize) -> bool,
+    ) -> u64 {
+        let spans = &self.spans[column * self.rows..(column + 1) * self.rows];
+        let (first, mut rows) = (spans.first().map_or(0, |span| span.0 as usize), 0);
+        let mut tell = |at: usize| {
+            let row = spans.partition_point(|span| span.1 as usize <= first + at);
+            rows |= 1u64.checked_shl(row as u32).unwrap_or(u64::MAX);
+            spans.get(row).map_or(usize::MAX, |span| span.1 as usize - first)
+        };
+        if each_place(self.column(column), &mut tell) { rows } else { u64::MAX }
+    }
+
     pub fn weight(&self) -> usize {
         self.raw.len() + self.spans.len() * 8
     }
@@ -279,7 +297,41 @@ impl Texts {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn each_row_with_a_place_is_told(values in proptest::collection::vec("[ab]{0,4}", 1..64), other in "[ab]{0,9}") {
+            let raw = format!("{other}{}", values.concat()).into_bytes();
+            let mut at = other.len();
+            let ends = values.iter().map(|value| {
+                at += value.len();
+                ((at - value.len()) as u32, at as u32)
+            });
+            // The first column has one row with everything before these.
+            let mut spans = vec![(0, 0); values.len()];
+            spans[0] = (0, other.len() as u32);
+            spans.extend(ends);
+            let texts = Texts { raw, spans, rows: values.len() };
+            let rows = texts.rows_at(1, |bytes, tell| {
+                let mut from = 0;
+                while let Some(found) = bytes.get(from..).and_then(|rest| rest.windows(2).position(|two| two == b"ab")) {
+                    from = tell(from + found);
+                }
+                true
+            });
+            for (row, value) in values.iter().enumerate() {
+                let may_straddle = value.ends_with('a');
+                let is_told = rows & 1 << row != 0;
+                prop_assert!(is_told || !value.contains("ab"), "{} of {:?}", row, values);
+                prop_assert!(!is_told || value.contains("ab") || may_straddle, "{} of {:?}", row, values);
+            }
+            prop_assert_eq!(rows.checked_shr(values.len() as u32).unwrap_or(0), 0);
+            prop_assert_eq!(texts.rows_at(1, |_, _| false), u64::MAX);
+        }
+    }
 
     /// Code that nobody wrote twice: names of a few hundred words.
     fn value(nth: usize) -> String {
