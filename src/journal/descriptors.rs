@@ -125,13 +125,13 @@ impl File for PooledFile {
     }
 
     fn write_pieces_at(&self, pieces: &[&[u8]], offset: u64) -> io::Result<()> {
-        let [one] = pieces else {
-            self.is_dirty.store(true, Ordering::Release);
-            let open = self.descriptor()?;
-            let direct = || open.direct.get_or_init(|| direct::open(&open.file)).as_ref();
-            return direct::write_pieces_by(&open.file, direct, pieces, offset);
-        };
-        self.write_at(one, offset)
+        if let [one] = pieces {
+            return self.write_at(one, offset);
+        }
+        self.is_dirty.store(true, Ordering::Release);
+        let open = self.descriptor()?;
+        let direct = || open.direct.get_or_init(|| direct::open(&open.file)).as_ref();
+        direct::write_pieces_by(&open.file, direct, pieces, offset)
     }
 
     fn allocate(&self, bytes: u32) -> io::Result<()> {

@@ -153,13 +153,14 @@ impl Search<'_> {
             Sort::Field(name) => SortColumn::new(place, name)?,
             Sort::Time | Sort::Seq => None,
         };
+        let span = column.as_ref().map(|_| place.times());
         let (mut times, mut seqs, mut rows, mut keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for chunk in chunks {
             if Instant::now() >= request.deadline {
                 return Err(Stop::Failed(ReadError::Deadline));
             }
             let worst = lock(best).worst().cloned();
-            let bound = worst.as_ref().map(|order| Worst::new(order, place));
+            let bound = worst.as_ref().zip(span).map(|(order, span)| Worst::new(order, span));
             if let (Some(column), Some(bound)) = (&mut column, &bound)
                 && !column.may_precede(chunk, bound)
             {

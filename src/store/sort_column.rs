@@ -55,8 +55,8 @@ pub struct Worst<'a> {
 }
 
 impl<'a> Worst<'a> {
-    pub fn new(order: &'a Order, place: &Place) -> Worst<'a> {
-        let (first, last) = place.times();
+    /// The earliest and the latest time of the place are these.
+    pub fn new(order: &'a Order, (first, last): (i64, i64)) -> Worst<'a> {
         let may_tie = if order.is_descending { last >= order.time } else { first <= order.time };
         Worst { order, may_tie }
     }

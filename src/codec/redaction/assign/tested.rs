@@ -13,7 +13,7 @@ use crate::codec::redaction::names::is_name;
 /// How long a literal in front of a name is at most, and how far what a template fills in is read.
 const MAX_VALUE: usize = 160;
 /// How the names of calls end that compare two values, in small letters.
-const COMPARING: &[&[u8]] = &[b"equal", b"equals", b"same", b"assert_eq", b"asserteq", b"assert_equal", b"is_equal"];
+const COMPARING: &[&[u8]] = &[b"equal", b"equals", b"same", b"assert_eq", b"asserteq"];
 /// Calls that fill in what they find by a selector.
 const FILLING: &[&[u8]] = &[b"fill(", b"type(", b"typeText(", b"setValue(", b"pressSequentially("];
 /// What leads to a literal that a template takes where it has nothing else.
