@@ -145,6 +145,12 @@ def is_ready(client):
         return False
 
 
+def run(client, code):
+    """Runs a cell and waits for its reply. What the kernel publishes of it may pass this client by: right after a restart its
+    own subscription is under way."""
+    client.execute(code, reply=True, timeout=60)
+
+
 class Seen(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -164,7 +170,7 @@ class Seen(unittest.TestCase):
     def test_the_kernel_and_the_server_say_the_same_of_one_cell(self):
         _, client = self.server.kernel("python3")
         for code in ("x = 'سلام'", "1/0", "def (:"):
-            client.execute_interactive(code, timeout=60, output_hook=lambda message: None)
+            run(client, code)
             seen = self.seen(code)
             finish = by_code(self.server.spool, code)[0]["cell.finish"]
             same = ("operation_id", "code", "cell_number", "session_id", "kernel_id", "status", "language", "user_id", "host")
@@ -177,7 +183,7 @@ class Seen(unittest.TestCase):
     def test_a_kernel_of_another_language_is_seen_as_well(self):
         _, client = self.server.kernel("bash")
         for number, code in enumerate(("echo hello", "echo سلام"), 1):
-            client.execute_interactive(code, timeout=60, output_hook=lambda message: None)
+            run(client, code)
             seen = self.seen(code)
             self.assertEqual((seen["language"], seen["cell_number"], seen["status"]), ("bash", number, "success"))
         client.stop_channels()
@@ -191,7 +197,7 @@ class Seen(unittest.TestCase):
     def test_a_cell_that_ends_the_kernel_before_its_messages_are_sent_is_seen_all_the_same(self):
         _, client = self.server.kernel("python3")
         code = "import os; os._exit(2)"
-        client.execute_interactive(SLOW_TO_SEND, timeout=60, output_hook=lambda message: None)
+        run(client, SLOW_TO_SEND)
         client.execute(code)
         self.assertEqual(self.seen(code)["status"], "lost")
         client.stop_channels()
@@ -199,7 +205,7 @@ class Seen(unittest.TestCase):
     def test_a_cell_after_the_extension_was_unloaded_is_seen_by_the_server_alone(self):
         _, client = self.server.kernel("python3")
         for code in ("%unload_ext weir_jupyter", "secret = 1"):
-            client.execute_interactive(code, timeout=60, output_hook=lambda message: None)
+            run(client, code)
         self.seen("secret = 1")
         self.assertEqual(by_code(self.server.spool, "secret = 1"), [])
         client.stop_channels()
@@ -208,10 +214,10 @@ class Seen(unittest.TestCase):
         with Folder() as home:
             server = Server(home, configuration=LATE)
             kernel, client = server.kernel("python3")
-            client.execute_interactive("first = 1", timeout=60, output_hook=lambda message: None)
+            run(client, "first = 1")
             eventually("the first cell is seen", lambda: by_code(server.seen, "first = 1"))
             server.ask("POST", f"/api/kernels/{kernel}/restart")
-            client.execute_interactive("again = 1", timeout=60, output_hook=lambda message: None)
+            run(client, "again = 1")
             eventually("the first cell after a restart is seen", lambda: by_code(server.seen, "again = 1"))
             client.stop_channels()
             server.stop()
@@ -223,9 +229,9 @@ class Seen(unittest.TestCase):
         code = "import os; os.kill(os.getpid(), 9)"
         for framed in (False, True):
             kernel, client = self.server.kernel("python3")
-            client.execute_interactive(CLEAR_HOOKS, timeout=60, output_hook=lambda message: None)
+            run(client, CLEAR_HOOKS)
             # The thread that sends is held up, so that the kernel says nothing of the cell in any case.
-            client.execute_interactive(SLOW_TO_SEND, timeout=60, output_hook=lambda message: None)
+            run(client, SLOW_TO_SEND)
             with self.server.channels(kernel, [FRAMED] if framed else None) as channels:
                 operation, message = request(code, framed=framed)
                 channels.send(message)
