@@ -121,7 +121,7 @@ fn tap_streams(
     permit: OwnedSemaphorePermit,
 ) -> Result<(Client, Option<Tap>), Problem> {
     let end = api.shutdown.child_token();
-    let fanout = Fanout::start(&api.agent.context.journal, shown, TAP_BYTES, end.clone());
+    let fanout = Fanout::start(&api.agent.context.journal, shown, TAP_BYTES, &api.connections, end.clone());
     Ok((subscribe_to(&fanout, api, call, LOG)?, Some((end.drop_guard(), permit))))
 }
 
@@ -345,7 +345,7 @@ pub async fn websocket(api: &Api, mut call: Call) -> Result<Answer, Problem> {
     let client = subscribe(api, &call, ROWS)?;
     let access = StreamAccess::of(api, &call, Who::StreamReader);
     let busy = call.request.extensions_mut().remove::<Busy>();
-    tokio::spawn(serve(call.request, client, access, busy));
+    api.connections.spawn(serve(call.request, client, access, busy));
     let mut response = Response::new(Body::from(Vec::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();

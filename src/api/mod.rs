@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use acts::Act;
@@ -83,6 +84,8 @@ pub struct Api {
     rates: Arc<Rates>,
     reload: Box<Reload>,
     shutdown: CancellationToken,
+    /// Where connections are served, and streams written.
+    connections: Handle,
     /// For watching single components.
     taps: Arc<tokio::sync::Semaphore>,
     exports: Arc<export::Exports>,
@@ -101,12 +104,14 @@ struct FailedLogins {
 }
 
 impl Api {
-    /// `reload` reads the configuration again and goes over to it; it is given who wants that.
+    /// `reload` reads the configuration again and goes over to it; it is given who wants that. `connections` is the
+    /// runtime that serves them.
     pub fn new(
         agent: Arc<Agent>,
         access: CurrentAccess,
         fanout: Arc<Fanout>,
         reload: Box<Reload>,
+        connections: Handle,
         shutdown: CancellationToken,
     ) -> Api {
         let wait = if agent.is_durable() { Wait::Journal } else { Wait::Delivered(WAIT_TIMEOUT) };
@@ -131,6 +136,7 @@ impl Api {
             rates,
             reload,
             shutdown,
+            connections,
             taps: Arc::new(tokio::sync::Semaphore::new(live::MAX_TAPS)),
             exports: Arc::default(),
             zone,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,10 @@ const LOGIN_TTL: Duration = Duration::from_secs(8 * 3600);
 const SECOND_SIGNAL: Duration = Duration::from_millis(50);
 /// How often `--watch` looks at the files.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// The API's connections have a thread for so many cores. Where as many threads write to live clients as there are cores,
+/// the clients wait for one of them.
+const CORES_OF_AN_API_THREAD: usize = 4;
 
 #[derive(Args, Clone)]
 pub struct Arguments {
@@ -66,18 +71,30 @@ pub fn run(arguments: Arguments) -> ExitCode {
     log::init(settings.log.level.into(), settings.log.format.into());
     super::descriptors::check();
     super::descriptors::core_dumps(settings.limits.core_dumps);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.limits.threads())
-        .thread_name("weir-io")
-        .enable_all()
-        .build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(serve(arguments, overrides, loaded, watch)),
+    let threads = settings.limits.threads();
+    let runtimes = runtime("weir-io", threads)
+        .and_then(|io| Ok((io, runtime("weir-api", threads.div_ceil(CORES_OF_AN_API_THREAD))?)));
+    match runtimes {
+        Ok((io, connections)) => {
+            let code = io.block_on(serve(arguments, overrides, loaded, watch, connections.handle().clone()));
+            connections.shutdown_background();
+            code
+        }
         Err(error) => super::complain(format!("cannot start: {error}")),
     }
 }
 
-async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch: Option<Watch>) -> ExitCode {
+fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
+}
+
+async fn serve(
+    arguments: Arguments,
+    overrides: Overrides,
+    loaded: Loaded,
+    watch: Option<Watch>,
+    connections: Handle,
+) -> ExitCode {
     let data_dir = loaded.plan.data_dir.display();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), %data_dir, "starting");
     // Before anybody can see that the agent runs: a signal that nobody listens for ends the process.
@@ -85,7 +102,7 @@ async fn serve(arguments: Arguments, overrides: Overrides, loaded: Loaded, watch
         Ok(signals) => signals,
         Err(error) => return super::complain(format!("cannot listen for signals: {error}")),
     };
-    match start(&arguments, &overrides, loaded).await {
+    match start(&arguments, &overrides, loaded, connections).await {
         Ok(running) => {
             notify::ready();
             running.until_stopped(watch, signals).await
@@ -110,7 +127,12 @@ struct Running {
 /// Names the process that holds the address, if it can be found.
 type Reload = Arc<dyn Fn(Option<String>) -> std::pin::Pin<Box<dyn Future<Output = Reloaded> + Send>> + Send + Sync>;
 
-async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> Result<Running, StartError> {
+async fn start(
+    arguments: &Arguments,
+    overrides: &Overrides,
+    loaded: Loaded,
+    connections: Handle,
+) -> Result<Running, StartError> {
     let mut plan = loaded.plan;
     let settings = plan.settings.clone();
     let data_dir = plan.data_dir.clone();
@@ -135,7 +157,8 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     }
     let agent = Agent::start(plan).await?;
     let shutdown = CancellationToken::new();
-    let fanout = Fanout::start(&agent.context.journal, agent.shown_by(&live).await, agent.live_bytes, shutdown.clone());
+    let (journal, shown) = (&agent.context.journal, agent.shown_by(&live).await);
+    let fanout = Fanout::start(journal, shown, agent.live_bytes, &connections, shutdown.clone());
     let (files, secret) = ApiFiles::open(&settings.api, &data_dir, !arguments.ephemeral).map_err(StartError::new)?;
     let reload = reloader(arguments, overrides, &agent, &fanout, files.clone());
     let mut running = Running {
@@ -149,10 +172,11 @@ async fn start(arguments: &Arguments, overrides: &Overrides, loaded: Loaded) -> 
     let address = listener.address().map_err(|error| StartError::new(error.to_string()))?;
     let addresses = agent.addresses().await;
     announce(arguments, &settings, &agent, &address, secret.as_ref(), quick_start, &addresses)?;
-    let api = Api::new(agent, files.access, fanout, Box::new(move |by| reload(by)), shutdown.clone());
-    let limits = http::Limits::default();
-    running.api =
-        Some(tokio::spawn(http::serve(listener, files.tls, limits, Arc::new(api), http::Shutdown::with(shutdown))));
+    let reload = Box::new(move |by| reload(by));
+    let api = Api::new(agent, files.access, fanout, reload, connections.clone(), shutdown.clone());
+    let api = http::AnsweredOn { runtime: Handle::current(), handler: Arc::new(api) };
+    let (limits, shutdown) = (http::Limits::default(), http::Shutdown::with(shutdown));
+    running.api = Some(connections.spawn(http::serve(listener, files.tls, limits, Arc::new(api), shutdown)));
     Ok(running)
 }
 

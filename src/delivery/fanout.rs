@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -157,8 +158,15 @@ pub enum Live {
 }
 
 impl Fanout {
-    /// `frame_bytes` is what all rendered frames together may have.
-    pub fn start(journal: &Journal, shown: Shown, frame_bytes: usize, shutdown: CancellationToken) -> Arc<Fanout> {
+    /// `frame_bytes` is what all rendered frames together may have. It reads on this runtime: best the one that writes to
+    /// the clients.
+    pub fn start(
+        journal: &Journal,
+        shown: Shown,
+        frame_bytes: usize,
+        runtime: &Handle,
+        shutdown: CancellationToken,
+    ) -> Arc<Fanout> {
         let fanout = Arc::new(Fanout {
             journal: journal.clone(),
             shown: watch::Sender::new(shown),
@@ -168,7 +176,7 @@ impl Fanout {
             catching_up: Arc::new(Semaphore::new(MAX_CATCHING_UP)),
             shutdown,
         });
-        tokio::spawn(fanout.clone().run());
+        runtime.spawn(fanout.clone().run());
         fanout
     }
 

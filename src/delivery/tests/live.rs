@@ -56,7 +56,13 @@ impl Setup {
         let cursor = disk.journal.cursor("sink", &[stream], Start::Oldest, None).expect("it is the first");
         drop(cursor);
         let stop = CancellationToken::new();
-        let fanout = Fanout::start(&disk.journal, Shown::all([stream]), 1 << 20, stop.clone());
+        let fanout = Fanout::start(
+            &disk.journal,
+            Shown::all([stream]),
+            1 << 20,
+            &tokio::runtime::Handle::current(),
+            stop.clone(),
+        );
         Setup { disk, stream, written: 0, fanout, _stop: stop.drop_guard() }
     }
 

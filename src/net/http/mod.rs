@@ -21,8 +21,9 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, warn};
 
 pub use self::body::{BodyError, BodyLimits};
@@ -86,6 +87,31 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A connection was refused before any request was read, for a reason of this class.
     fn connection_failed(&self, class: &'static str);
+}
+
+/// Answers on another runtime than the one that serves the connections.
+pub struct AnsweredOn<H> {
+    pub runtime: Handle,
+    pub handler: Arc<H>,
+}
+
+impl<H: Handler> Handler for AnsweredOn<H> {
+    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let handler = self.handler.clone();
+        let answer = self.runtime.spawn(async move { handler.handle(request, peer).await });
+        // Given up with its connection.
+        match AbortOnDropHandle::new(answer).await {
+            Ok(response) => response,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Problem::stopping().closing().into_response(),
+            },
+        }
+    }
+
+    fn connection_failed(&self, class: &'static str) {
+        self.handler.connection_failed(class);
+    }
 }
 
 /// The certificate of a listener, which may be exchanged while it serves.

@@ -40,12 +40,51 @@ impl Handler for Echo {
     }
 }
 
+/// Says which thread answers, panics, or waits forever and tells when it is given up.
+#[derive(Default)]
+struct Odd {
+    begun: tokio::sync::Notify,
+    given_up: Arc<tokio::sync::Notify>,
+}
+
+struct GivenUp(Arc<tokio::sync::Notify>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+impl Handler for Odd {
+    fn connection_failed(&self, _: &'static str) {}
+
+    async fn handle(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
+        match request.uri().path() {
+            "/panic" => panic!("as asked"),
+            "/wait" => {
+                self.begun.notify_one();
+                let _given_up = GivenUp(self.given_up.clone());
+                std::future::pending().await
+            }
+            _ => Response::new(Body::from(format!("by {:?}", std::thread::current().name()))),
+        }
+    }
+}
+
 /// A connection to a server of its own, and the task that ends (or panics) with it.
 fn connect(limits: Limits, shutdown: &CancellationToken) -> (UnixStream, tokio::task::JoinHandle<()>) {
+    connect_to(Arc::new(Echo), limits, shutdown)
+}
+
+fn connect_to<H: Handler>(
+    handler: Arc<H>,
+    limits: Limits,
+    shutdown: &CancellationToken,
+) -> (UnixStream, tokio::task::JoinHandle<()>) {
     let (client, server) = UnixStream::pair().expect("a pair of sockets");
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one is free");
     let accepted = Accepted { stream: Stream::Unix(server), peer: None, permit, proxies: None };
-    (client, tokio::spawn(connection(accepted, None, limits, Arc::new(Echo), Shutdown::with(shutdown.clone()))))
+    (client, tokio::spawn(connection(accepted, None, limits, handler, Shutdown::with(shutdown.clone()))))
 }
 
 /// Sends bytes and gives what comes back until the server closes.
@@ -79,6 +118,32 @@ async fn an_address_may_have_what_people_write_in_queries_in_each_request_of_a_c
         let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n4 bytes"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn another_runtime_answers_what_panics_there_ends_its_connection_and_what_nobody_waits_for_is_given_up() {
+    let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("other").build();
+    let other = other.expect("a runtime starts");
+    let odd = Arc::new(Odd::default());
+    let handler = Arc::new(AnsweredOn { runtime: other.handle().clone(), handler: odd.clone() });
+    let ask = async |path: &str| {
+        let (mut client, server) = connect_to(handler.clone(), Limits::default(), &CancellationToken::new());
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("open");
+        (client, server)
+    };
+    let (mut client, server) = ask("/panic").await;
+    assert_eq!(client.read(&mut [0; 1000]).await.expect("an orderly close"), 0);
+    assert!(server.await.expect_err("it has panicked").is_panic());
+    let (_client, server) = ask("/wait").await;
+    odd.begun.notified().await;
+    server.abort();
+    odd.given_up.notified().await;
+    let (mut client, _server) = ask("/").await;
+    let mut answer = vec![0; 1000];
+    let length = client.read(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("by Some(\"other\")"), "{answer}");
+    other.shutdown_background();
 }
 
 #[tokio::test]
