@@ -127,10 +127,14 @@ impl Tail {
         // A file with several names keeps the one it was read under.
         if file.seen != scan || file.path == found.path {
             file.path.clone_from(&found.path);
-            file.is_rotated = !found.is_included || found.family.is_some();
+            let was_rotated = std::mem::replace(&mut file.is_rotated, !found.is_included || found.family.is_some());
+            if file.is_rotated && !was_rotated {
+                // Half a line is its last one now.
+                file.looks_again = Some(now);
+            }
         }
         (file.seen, file.missing_since) = (scan, None);
-        if has_changed || (file.body.is_none() && !file.is_at_end()) {
+        if has_changed || (file.body.is_none() && !file.is_idle(now)) {
             self.enqueue(found.stat.identity);
         }
     }

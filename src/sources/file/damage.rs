@@ -11,7 +11,8 @@ use super::classify::open_found;
 use super::content::{Content, LOOK_BYTES, Packing, Unreadable, by_magic, content};
 use super::discover::Found;
 use super::followed::Followed;
-use super::shape::{LineEnd, marked_order};
+use super::identity::HEAD_BYTES;
+use super::shape::{LineEnd, looks_wide, marked_order};
 use super::tail::Tail;
 
 impl Tail {
@@ -53,6 +54,28 @@ impl Tail {
 
     fn is_wide(&self) -> bool {
         LineEnd::of(self.settings.reader.shape.encoding) != LineEnd::Byte
+    }
+
+    /// Says of a file that is read for the first time, if so, that it must be UTF-16.
+    pub(super) fn say_wide(&mut self, file: &mut Followed, first: Option<Vec<u8>>) -> std::io::Result<()> {
+        if self.settings.reader.shape.encoding.is_some() {
+            return Ok(());
+        }
+        let Some(body) = &mut file.body else { return Ok(()) };
+        let head = match first.filter(|_| matches!(body, Body::Plain(_))) {
+            Some(head) => head,
+            None => {
+                let mut head = Vec::new();
+                body.read_at(0, HEAD_BYTES, &mut head)?;
+                head
+            }
+        };
+        if let Some(encoding) = looks_wide(&head)
+            && self.refused.insert(file.path.clone())
+        {
+            warn!(source = %self.cx.name, path = %file.path.display(), "the file looks like UTF-16 and is read as UTF-8, set `encoding: {encoding}`");
+        }
+        Ok(())
     }
 
     /// Says once of a name, and counts, that it is not read.

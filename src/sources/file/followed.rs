@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use encoding_rs::Encoding;
 
 use super::body::{Body, PackedState};
-use super::content::Packing;
+use super::content::{Packing, has_packed_name};
 use super::discover::Found;
 use super::identity::{HEAD_BYTES, Identity, PLACE_BYTES, Print, Stat};
 use super::position::Remembered;
@@ -67,6 +67,8 @@ pub struct Followed {
     pub quiet_since: Instant,
     /// From here on there was no whole line, when the file had this size and time of change.
     pub unfinished: Option<(u64, (u64, i64))>,
+    /// When the unfinished line is looked at again although nothing was written; never, if only that could end it.
+    pub looks_again: Option<Instant>,
     pub scanned: Option<Scanned>,
     /// A packed file was read to its end.
     pub is_spent: bool,
@@ -155,6 +157,7 @@ impl Followed {
             looked_at: None,
             quiet_since: now,
             unfinished: None,
+            looks_again: None,
             scanned: None,
             is_spent: false,
             seen: scan,
@@ -272,9 +275,21 @@ impl Followed {
     pub fn is_at_end(&self) -> bool {
         match self.packing {
             _ if self.is_unreadable => true,
+            // What is not known yet to be plain, and what may have been cut back, has no end that its size would say.
+            Packing::None if self.looked_at.is_none() => {
+                self.ranges.cursor() == self.size && !has_packed_name(&self.path)
+            }
             Packing::None => self.ranges.cursor() >= self.size,
             _ => self.is_spent,
         }
+    }
+
+    /// Whether there is nothing to read of it now, but for what is written to it.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        let is_unfinished = self.packing == Packing::None
+            && self.unfinished.is_some_and(|(_, state)| state == self.state())
+            && self.looks_again.is_none_or(|at| now < at);
+        is_unfinished || self.is_at_end()
     }
 
     /// Whether nobody has written to it for a while.

@@ -14,13 +14,12 @@ use super::body::Body;
 use super::content::Packing;
 use super::discover::Patterns;
 use super::followed::Followed;
-use super::identity::{ByIdentity, HEAD_BYTES, Identities, Identity, Stat};
+use super::identity::{ByIdentity, Identities, Identity, Stat};
 use super::losses::{Losses, Truncation};
 use super::owners::Owners;
 use super::pace::{PAUSE, Pace};
 use super::position::{BEGUN, PAST, Remembered, SOURCE, remembered};
 use super::reader::{ChunkReader, ReadResult, SCAN_BYTES, View};
-use super::shape::looks_wide;
 use super::submit::{self, Landing};
 use crate::codec::Decoder;
 use crate::component::SourceContext;
@@ -50,7 +49,7 @@ const LONGEST_SCAN_PAUSE: Duration = Duration::from_secs(30);
 pub const REMEMBER_MISSING: Duration = Duration::from_secs(3600);
 
 /// How long a spool file must be quiet before it is removed.
-const REMOVE_AFTER: Duration = Duration::from_secs(1);
+pub(super) const REMOVE_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Settings {
@@ -368,7 +367,7 @@ impl Tail {
 
     /// Opens the file if need be and makes sure that it is what it was.
     fn look(&mut self, file: &mut Followed, now: Instant) -> std::io::Result<()> {
-        if file.body.is_none() && (file.missing_since.is_some() || !self.may_open()) {
+        if file.body.is_none() && (file.missing_since.is_some() || !self.may_open(now)) {
             return Ok(());
         }
         let is_opened = file.body.is_none();
@@ -443,28 +442,6 @@ impl Tail {
         Ok(())
     }
 
-    /// Says of a file that is read for the first time, if so, that it must be UTF-16.
-    fn say_wide(&mut self, file: &mut Followed, first: Option<Vec<u8>>) -> std::io::Result<()> {
-        if self.settings.reader.shape.encoding.is_some() {
-            return Ok(());
-        }
-        let Some(body) = &mut file.body else { return Ok(()) };
-        let head = match first.filter(|_| matches!(body, Body::Plain(_))) {
-            Some(head) => head,
-            None => {
-                let mut head = Vec::new();
-                body.read_at(0, HEAD_BYTES, &mut head)?;
-                head
-            }
-        };
-        if let Some(encoding) = looks_wide(&head)
-            && self.refused.insert(file.path.clone())
-        {
-            warn!(source = %self.cx.name, path = %file.path.display(), "the file looks like UTF-16 and is read as UTF-8, set `encoding: {encoding}`");
-        }
-        Ok(())
-    }
-
     /// Submits the next chunk, or says why not.
     fn read_chunk(&mut self, file: &mut Followed, now: Instant, bytes: &mut u64) -> std::io::Result<Option<Visit>> {
         if !file.ranges.is_open() {
@@ -485,6 +462,7 @@ impl Tail {
         }
         let is_last = file.is_packed_end() || (file.unfinished.is_some() && self.is_final(file, now)?);
         if !is_last && file.unfinished.is_some_and(|(_, state)| state == file.state()) {
+            file.looks_again = self.looks_again(file, now);
             return Ok(Some(Visit::Rest));
         }
         let permit = match self.permit.take() {
@@ -582,7 +560,7 @@ impl Tail {
             }
             return;
         }
-        if self.open.len() >= self.settings.most_open && file.is_at_end() && file.missing_since.is_none() {
+        if self.open.len() >= self.settings.most_open && file.is_idle(now) && file.missing_since.is_none() {
             file.body = None;
         }
     }
