@@ -112,13 +112,19 @@ class Operations(Recording):
     def test_tasks_and_threads_end_their_own_operations(self):
         logger = ActivityLogger()
 
-        async def work(name, pause):
-            async with logger.operation(name):
-                await asyncio.sleep(pause)
+        async def slow(waits):
+            async with logger.operation("slow"):
+                await waits.wait()
+
+        async def quick(ended):
+            async with logger.operation("quick"):
+                await asyncio.sleep(0)
+            ended.set()
 
         async def both():
             logger.start_operation("outer")
-            await asyncio.gather(work("slow", 0.05), work("quick", 0.01))
+            ended = asyncio.Event()
+            await asyncio.gather(slow(ended), quick(ended))
             self.assertTrue(logger.complete_operation())
 
         asyncio.run(both())

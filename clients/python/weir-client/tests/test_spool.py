@@ -82,6 +82,7 @@ class Spool(unittest.TestCase):
     def test_many_processes_and_threads_write_whole_lines(self):
         code = (
             "import multiprocessing, threading, weir_client\n"
+            "weir_client._spool.LOCK_SECONDS = 60\n"
             "def work(n):\n"
             "    def write():\n"
             "        for m in range(200): weir_client.emit({'event_type': 'e', 'code': 'x' * 5000})\n"

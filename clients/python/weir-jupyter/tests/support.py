@@ -3,14 +3,16 @@
 import glob
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 
 from jupyter_client.manager import KernelManager
 
-PATIENCE = 60
+PATIENCE = 180
 
 
 class Kernel:
@@ -71,6 +73,20 @@ class SmallDisk(Folder):
     def __exit__(self, *error):
         subprocess.run(["umount", "-l", self.path], check=True)
         super().__exit__(*error)
+
+
+def free_ports(count):
+    """Below the range from which the system gives ports to whoever asks for any, so that they are free until a server listens."""
+    found = []
+    while len(found) < count:
+        port = random.randrange(10_000, 15_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        if port not in found:
+            found.append(port)
+    return found
 
 
 def events(spool):

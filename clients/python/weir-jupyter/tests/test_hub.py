@@ -2,14 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import unittest
 import urllib.request
 import uuid
 
-from support import Folder, by_code, eventually
+from support import Folder, by_code, eventually, free_ports
 from websockets.sync.client import connect
 
 TOKEN = "t" * 40
@@ -30,6 +29,7 @@ c.SimpleLocalProcessSpawner.home_dir_template = "{home}/{{username}}"
 c.Spawner.cmd = ["{bin}/jupyterhub-singleuser"]
 c.Spawner.args = ["--allow-root"]
 c.Spawner.start_timeout = 120
+c.Spawner.http_timeout = 120
 c.Spawner.environment = {{
     "JUPYTERHUB_SINGLEUSER_APP": "jupyter_server.serverapp.ServerApp",
     "IPYTHONDIR": "{home}/ipython",
@@ -46,10 +46,7 @@ c.JupyterHub.load_roles = [
 class Hub:
     def __init__(self, home):
         self.home = home
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-        ports = [free.getsockname()[1] for free in sockets]
-        for free in sockets:
-            free.close()
+        ports = free_ports(3)
         self.port = ports[0]
         ipython = os.path.join(home, "ipython", "profile_default")
         os.makedirs(ipython)

@@ -2,11 +2,12 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 import unittest
 
-from support import Folder, Kernel, SmallDisk, by_code, cells, eventually, events
+from support import PATIENCE, Folder, Kernel, SmallDisk, by_code, cells, eventually, events
 
 
 def is_whole(spool, code):
@@ -146,25 +147,31 @@ class Overlapping(unittest.TestCase):
             kernel = Kernel(spool)
             client = kernel.client
             try:
-                features = client.kernel_info(reply=True, timeout=60)["content"].get("supported_features", [])
+                features = client.kernel_info(reply=True, timeout=PATIENCE)["content"].get("supported_features", [])
                 if "kernel subshells" not in features:
                     # Kernels before ipykernel 7 have none.
                     return
                 message = client.session.msg("create_subshell_request")
                 client.control_channel.send(message)
-                subshell = client.control_channel.get_msg(timeout=60)["content"]["subshell_id"]
-                slow, quick = "import time; time.sleep(1); 'slow'", "'quick'"
-                client.execute(slow)
-                eventually("the slow one has begun", lambda: by_code(spool, slow))
-                content = {"code": quick, "silent": False, "store_history": True, "user_expressions": {}}
-                message = client.session.msg("execute_request", {**content, "allow_stdin": False, "stop_on_error": True})
-                message["header"]["subshell_id"] = subshell
-                client.shell_channel.send(message)
-                done = eventually("both have ended", lambda: finished(spool, slow, quick))
+                subshell = client.control_channel.get_msg(timeout=PATIENCE)["content"]["subshell_id"]
+                with Folder() as marks:
+                    until = os.path.join(marks, "ended")
+                    slow = f"import os, time\nwhile not os.path.exists({until!r}): time.sleep(0.01)"
+                    quick = "'quick'"
+                    client.execute(slow)
+                    eventually("the slow one has begun", lambda: by_code(spool, slow))
+                    content = {"code": quick, "silent": False, "store_history": True, "user_expressions": {}}
+                    content.update(allow_stdin=False, stop_on_error=True)
+                    message = client.session.msg("execute_request", content)
+                    message["header"]["subshell_id"] = subshell
+                    client.shell_channel.send(message)
+                    eventually("the quick one did not wait", lambda: finished(spool, quick))
+                    open(until, "w", encoding="utf-8").close()
+                    done = eventually("both have ended", lambda: finished(spool, slow, quick))
                 self.assertEqual([event["status"] for event in done], ["success", "success"])
-                self.assertLess(done[1]["timestamp"], done[0]["timestamp"], "the quick one did not wait")
+                self.assertLess(done[1]["timestamp"], done[0]["timestamp"])
                 self.assertEqual(done[1]["operation_id"], message["header"]["msg_id"])
-                self.assertGreaterEqual(done[0]["duration_ms"], 1000)
+                self.assertGreaterEqual(done[0]["duration_ms"], done[1]["duration_ms"])
             finally:
                 kernel.stop()
 
@@ -175,12 +182,11 @@ def finished(spool, *codes):
     return found if all(found) else None
 
 
-def interrupt_once_begun(kernel, spool, code):
-    """Interrupts the cell a moment after it has begun, however long the kernel takes until then."""
+def interrupt_once_begun(kernel, mark):
+    """Interrupts the cell once its code has made this file, however long the kernel takes until then."""
 
     def interrupt():
-        eventually("the cell has begun", lambda: by_code(spool, code))
-        time.sleep(0.5)
+        eventually("the cell has begun", lambda: os.path.exists(mark))
         kernel.manager.interrupt_kernel()
 
     threading.Thread(target=interrupt).start()
@@ -206,11 +212,12 @@ def interrupt_at(place):
 
 class Interrupted(unittest.TestCase):
     def test_an_interrupted_cell_is_aborted(self):
-        with Folder() as spool:
+        with Folder() as spool, Folder() as marks:
             kernel = Kernel(spool)
             try:
-                code = "import time\nprint('begun', flush=True)\ntime.sleep(60)"
-                interrupt_once_begun(kernel, spool, code)
+                mark = os.path.join(marks, "begun")
+                code = f"import time\nopen({mark!r}, 'w').close()\ntime.sleep(600)"
+                interrupt_once_begun(kernel, mark)
                 kernel.run(code)
                 finish = by_code(spool, code)[0]["cell.finish"]
                 self.assertEqual((finish["status"], finish["error_type"]), ("aborted", "KeyboardInterrupt"))
@@ -220,14 +227,17 @@ class Interrupted(unittest.TestCase):
     def test_an_interrupted_await_is_what_the_kernel_says_of_it(self):
         # Some versions of ipykernel cancel such a cell only once it comes back to the event loop.
         for code in (
-            "import asyncio\nprint('begun', flush=True)\nawait asyncio.sleep(4)",
-            "import asyncio\nasync def work():\n    await asyncio.sleep(4)\nawait asyncio.gather(work(), work())",
-            "import asyncio, time\nawait asyncio.sleep(0)\ntime.sleep(4)",
+            "import asyncio\nMARK\nawait asyncio.sleep(4)",
+            "import asyncio\nasync def work():\n    MARK\n    await asyncio.sleep(4)\nawait asyncio.gather(work(), work())",
+            "import asyncio, time\nawait asyncio.sleep(0)\nMARK\ntime.sleep(4)",
         ):
-            with Folder() as spool:
+            # The code stands in what the kernel prints of an error.
+            with Folder() as spool, tempfile.TemporaryDirectory(prefix="begun-") as marks:
+                mark = os.path.join(marks, "begun")
+                code = code.replace("MARK", f"open({mark!r}, 'w').close()")
                 kernel = Kernel(spool)
                 try:
-                    interrupt_once_begun(kernel, spool, code)
+                    interrupt_once_begun(kernel, mark)
                     reply, printed = kernel.run(code)
                     self.assertNotIn("weir", printed.lower())
                     found = by_code(spool, code)
@@ -337,7 +347,7 @@ class Interrupted(unittest.TestCase):
                 # A restart interrupts first, and a kernel that has the time ends its cell then.
                 os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
                 kernel.manager.restart_kernel(now=True)
-                kernel.client.wait_for_ready(timeout=60)
+                kernel.client.wait_for_ready(timeout=PATIENCE)
                 kernel.run("second = 2")
                 first, second = (by_code(spool, code)[0]["cell.finish"] for code in ("first = 1", "second = 2"))
                 self.assertNotEqual(first["session_id"], second["session_id"])
