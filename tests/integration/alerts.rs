@@ -28,7 +28,7 @@ fn three_failed_logins_from_one_address_are_one_message_and_one_when_it_is_over(
         &format!(
             "sources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
              transforms:\n  found:\n    type: detect\n    inputs: [web]\n    rules:\n      \
-             - {{ name: failed_logins, where: 'event_type:login_failed', by: ip_address, count: 3, window: 2s, severity: critical }}\n\
+             - {{ name: failed_logins, where: 'event_type:login_failed', by: ip_address, count: 3, window: 8s, severity: critical }}\n\
              sinks:\n  chat: {{ type: alert, inputs: [found], slack: {{ url: 'http://127.0.0.1:{}/hook' }}, batch: {{ age: 50ms }} }}\n",
             hook.port
         ),
@@ -43,7 +43,7 @@ fn three_failed_logins_from_one_address_are_one_message_and_one_when_it_is_over(
     eventually("it is over, and said", || texts().len() == 2);
     let texts = texts();
     assert!(texts[0].starts_with("[CRITICAL] failed_logins: 1 alert\n"), "{texts:?}");
-    assert!(texts[0].contains("3 events within 2s for ip_address=10.1.2.3"), "{texts:?}");
+    assert!(texts[0].contains("3 events within 8s for ip_address=10.1.2.3"), "{texts:?}");
     assert!(texts[1].starts_with("[RESOLVED] failed_logins\n"), "{texts:?}");
     agent.assert_books();
     assert!(agent.stop().success());

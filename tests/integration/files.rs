@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::support::{Agent, Folder, eventually, free_port, lines_of, request};
@@ -23,6 +24,13 @@ fn noise(word: &mut u64, bytes: usize) -> String {
         format!("{:08x}", *word >> 32)
     };
     (0..bytes / 8).map(next).collect()
+}
+
+/// Whether a file is among those that the agent has open.
+fn holds_open(agent: &Agent, path: &Path) -> bool {
+    let inode = fs::metadata(path).expect("the file is there").ino();
+    let open = fs::read_dir(format!("/proc/{}/fd", agent.pid())).expect("the agent runs");
+    open.flatten().any(|entry| fs::metadata(entry.path()).is_ok_and(|file| file.is_file() && file.ino() == inode))
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn files_that_are_rotated_while_the_journal_is_full_are_read_later_or_counted() 
             (0..200).map(|n| format!("{{\"n\":{},\"pad\":\"{}\"}}\n", generation * 200 + n, "x".repeat(900))).collect();
         append(&logs.join("app.log"), &lines);
         written += lines.len() as u64;
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        eventually("it is seen, and held open", || holds_open(&agent, &logs.join("app.log")));
         for old in [2, 1] {
             let _ = fs::rename(logs.join(format!("app.log.{old}")), logs.join(format!("app.log.{}", old + 1)));
         }

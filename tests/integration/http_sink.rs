@@ -43,7 +43,7 @@ impl Taken {
 fn yaml(ingest: u16, sink: &str) -> String {
     format!(
         "sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\n\
-         sinks:\n  hook:\n    type: http\n    inputs: [web]\n    timeout: 2s\n    batch: {{ age: 20ms }}\n    \
+         sinks:\n  hook:\n    type: http\n    inputs: [web]\n    timeout: 10s\n    batch: {{ age: 20ms }}\n    \
          retry: {{ initial: 50ms, max: 200ms }}\n{}",
         sink.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>()
     )

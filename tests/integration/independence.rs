@@ -40,9 +40,11 @@ fn source(name: &str, port: u16) -> String {
     format!("  {name}: {{ type: http, address: '127.0.0.1:{port}' }}\n")
 }
 
+/// A write that is given up is tried again, and arrives twice: the time for one is more than a busy machine takes.
 fn hook(name: &str, input: &str, port: u16, more: &str) -> String {
+    let timeout = if more.contains("timeout") { "" } else { "timeout: 60s, " };
     format!(
-        "  {name}: {{ type: http, inputs: [{input}], uri: 'http://127.0.0.1:{port}/', timeout: 2s, \
+        "  {name}: {{ type: http, inputs: [{input}], uri: 'http://127.0.0.1:{port}/', {timeout}\
          retry: {{ initial: 50ms, max: 200ms }}, {more} }}\n"
     )
 }
@@ -63,7 +65,7 @@ fn delivered(agent: &Agent, sink: &str) -> u64 {
 fn dead_slow_and_refusing_sinks_change_nothing_for_the_others() {
     let (folder, ingest) = (Folder::new(), free_port());
     let (fast, slow, dead) = (Taken::default(), Taken::default(), Taken::default());
-    let (fast_server, slow_server) = (fast.after(Duration::ZERO), slow.after(Duration::from_millis(400)));
+    let (fast_server, slow_server) = (fast.after(Duration::ZERO), slow.after(Duration::from_secs(2)));
     let dead_server = dead.after(Duration::ZERO);
     let dead_proxy = Proxy::before(&format!("127.0.0.1:{}", dead_server.port));
     let refusing = Collector::start(|_| reply(401, "no"));
@@ -73,7 +75,7 @@ fn dead_slow_and_refusing_sinks_change_nothing_for_the_others() {
         source("web", ingest),
         hook("fast", "web", fast_server.port, SOON),
         hook("slow", "web", slow_server.port, "batch: { events: 50, age: 20ms }"),
-        hook("dead", "web", dead_proxy.port, SOON),
+        hook("dead", "web", dead_proxy.port, &format!("timeout: 2s, {SOON}")),
         hook("held", "web", refusing.port, SOON),
         folder.0.display(),
     );
@@ -85,7 +87,7 @@ fn dead_slow_and_refusing_sinks_change_nothing_for_the_others() {
     agent.delivered("out", 4000);
     // All this while the others had nothing, or little of it.
     assert_eq!((delivered(&agent, "dead"), delivered(&agent, "held")), (0, 0));
-    assert!(slow.count() < 2000, "{}", slow.count());
+    assert!(slow.count() < 4000, "{}", slow.count());
     assert_eq!((fast.count(), fast.different(), lines_of(&folder.0, "out.ndjson").len()), (4000, 4000, 4000));
     eventually("each says what it suffers", || {
         agent.health("dead").state == "retrying" && agent.health("held").state == "held"
@@ -218,7 +220,8 @@ fn adaptive_widens_while_answers_are_quick_and_narrows_when_the_server_pushes_ba
     let (kept, is_strict) = (taken.clone(), strict.clone());
     let server = Collector::start(move |heard| {
         *at_once.lock().expect("no panic") += 1;
-        std::thread::sleep(Duration::from_millis(15));
+        // So long that what a busy machine adds makes no answer a slow one.
+        std::thread::sleep(Duration::from_millis(60));
         let mut now = at_once.lock().expect("no panic");
         let crowd = *now;
         *now -= 1;
@@ -233,17 +236,19 @@ fn adaptive_widens_while_answers_are_quick_and_narrows_when_the_server_pushes_ba
         &folder,
         &format!("sources:\n{}sinks:\n{}", source("web", ingest), hook("out", "web", server.port, more)),
     );
-    post(ingest, &numbered(0..1000));
-    agent.delivered("out", 1000);
-    let widest = server.most_at_once();
-    assert!(widest > 8, "{widest}");
+    let mut sent = 0;
+    let mut most_of_more = || {
+        post(ingest, &numbered(sent..sent + 200));
+        sent += 200;
+        agent.delivered("out", sent as u64);
+        server.most_at_once()
+    };
+    let mut widest = 0;
+    eventually("it widens", || {
+        widest = widest.max(most_of_more());
+        widest > 8
+    });
     strict.store(true, Ordering::SeqCst);
-    post(ingest, &numbered(1000..1400));
-    agent.delivered("out", 1400);
-    server.most_at_once();
-    post(ingest, &numbered(1400..1800));
-    agent.delivered("out", 1800);
-    let narrow = server.most_at_once();
-    assert!(narrow <= widest / 2, "{narrow} of {widest}");
-    assert_eq!(taken.different(), 1800);
+    eventually("it narrows", || most_of_more() <= widest / 2);
+    assert_eq!(taken.different(), sent);
 }

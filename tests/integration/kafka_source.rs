@@ -187,6 +187,9 @@ fn of_two_consumers_one_is_killed_while_three_sidecars_send() {
     );
     let first = Agent::start(&folders[0], &yaml);
     let second = Agent::start(&folders[1], &yaml);
+    eventually("both have partitions", || {
+        [&first, &second].iter().all(|agent| agent.log().contains("partition assigned"))
+    });
     std::thread::scope(|scope| {
         for (nth, port) in (0..).zip(ports) {
             scope.spawn(move || {

@@ -173,7 +173,7 @@ fn more_connections_than_allowed_are_closed_and_the_others_served() {
 /// Sends bytes on a connection of their own and returns what comes back until its end.
 fn exchange(port: u16, bytes: &[u8]) -> Vec<u8> {
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("a timeout can be set");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     // Who is refused may be cut off before everything is sent.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);

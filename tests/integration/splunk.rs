@@ -11,7 +11,7 @@ fn yaml(ingest: u16, splunk: u16, more: &str) -> String {
     format!(
         "sources:\n  web: {{ type: http, address: '127.0.0.1:{ingest}' }}\n\
          sinks:\n  hec:\n    type: splunk_hec\n    inputs: [web]\n    endpoint: http://127.0.0.1:{splunk}\n    \
-         timeout: 3s\n    batch: {{ age: 20ms }}\n    retry: {{ initial: 50ms, max: 200ms }}\n{}",
+         timeout: 10s\n    batch: {{ age: 20ms }}\n    retry: {{ initial: 50ms, max: 200ms }}\n{}",
         more.lines().map(|line| format!("    {}\n", line.trim())).collect::<String>()
     )
 }
@@ -199,7 +199,7 @@ fn an_acknowledgement_that_comes_late_counts_for_events_that_were_sent_again() {
     splunk.state().acknowledges = true;
     splunk.state().indexers_work = false;
     let more = format!("{}\nindexer_ack: true\nack_interval: 100ms", token());
-    let agent = Agent::start(&folder, &yaml(ingest, server.port, &more).replace("timeout: 3s", "timeout: 1s"));
+    let agent = Agent::start(&folder, &yaml(ingest, server.port, &more).replace("timeout: 10s", "timeout: 1s"));
     post(ingest, &numbered(0..10));
     eventually("they are sent again", || splunk.state().channels.len() == 3);
     // Of the three requests the indexers have the first; it may be heard of before a fourth is sent.
@@ -219,7 +219,7 @@ fn what_comes_late_counts_although_splunk_was_away_or_busy_meanwhile() {
     splunk.state().indexers_work = false;
     let proxy = Proxy::before(&format!("127.0.0.1:{}", server.port));
     let more = format!("{}\nindexer_ack: true\nack_interval: 100ms", token());
-    let agent = Agent::start(&folder, &yaml(ingest, proxy.port, &more).replace("timeout: 3s", "timeout: 1s"));
+    let agent = Agent::start(&folder, &yaml(ingest, proxy.port, &more).replace("timeout: 10s", "timeout: 1s"));
     for (round, is_away) in [(0, true), (1, false)] {
         let sent = splunk.state().channels.len();
         post(ingest, &numbered(round * 10..round * 10 + 10));
@@ -247,7 +247,7 @@ fn a_splunk_that_starts_again_acknowledges_nothing_of_before() {
         splunk.state().acknowledges = true;
         splunk.state().indexers_work = false;
         let more = format!("{}\nindexer_ack: true\nack_interval: 100ms\nconcurrency: 8", token());
-        let agent = Agent::start(&folder, &yaml(ingest, server.port, &more).replace("timeout: 3s", "timeout: 20s"));
+        let agent = Agent::start(&folder, &yaml(ingest, server.port, &more).replace("timeout: 10s", "timeout: 20s"));
         let send = |requests: usize, from: usize| {
             for request in 0..requests {
                 let sent = splunk.state().channels.len();
@@ -321,7 +321,7 @@ fn many_invalid_events_and_slow_answers_end_some_time() {
     splunk.state().delay = Duration::from_millis(150);
     let agent = Agent::start(
         &folder,
-        &yaml(ingest, server.port, &format!("{}\ntimeout: 2s", token())).replace("timeout: 3s\n    ", ""),
+        &yaml(ingest, server.port, &format!("{}\ntimeout: 2s", token())).replace("timeout: 10s\n    ", ""),
     );
     let mut body = numbered(0..100);
     for n in (0..100).step_by(4) {

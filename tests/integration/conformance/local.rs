@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
+
 use super::{ROUND, Target, Trouble, hold};
-use crate::support::Folder;
+use crate::support::{Folder, eventually};
 use weir::query::request::{Filter, PageRequest, Row, Sort};
 use weir::visibility::Visibility;
 
@@ -105,6 +107,8 @@ pub fn lines_in_files_are_there_once_whatever_is_in_their_place() {
 
 struct Console {
     read: Arc<Mutex<Vec<u8>>>,
+    /// Read from while `read` is locked.
+    pipe: Mutex<Option<std::io::PipeReader>>,
     stalls: Arc<AtomicBool>,
 }
 
@@ -130,7 +134,11 @@ impl Target for Console {
     fn stored(&self) -> BTreeMap<u64, usize> {
         // What is in the pipe is at the reader.
         let stalls = self.stalls.swap(false, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(50));
+        eventually("the pipe is empty", || {
+            let _read = self.read.lock().expect("no panic");
+            let pipe = self.pipe.lock().expect("no panic");
+            rustix::io::ioctl_fionread(pipe.as_ref().expect("it was opened")).expect("it is a pipe") == 0
+        });
         self.stalls.store(stalls, Ordering::SeqCst);
         let mut stored = BTreeMap::new();
         let text = String::from_utf8(self.read.lock().expect("no panic").clone()).expect("text");
@@ -157,6 +165,7 @@ impl Target for Console {
         let whole = read.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         read.truncate(whole);
         drop(read);
+        *self.pipe.lock().expect("no panic") = Some(reader.try_clone().expect("a descriptor"));
         let (read, stalls) = (self.read.clone(), self.stalls.clone());
         std::thread::spawn(move || {
             let mut block = vec![0; 4096];
@@ -165,8 +174,11 @@ impl Target for Console {
                     std::thread::sleep(Duration::from_millis(5));
                     continue;
                 }
+                // Something is there, or the writer is gone.
+                let _ = rustix::event::poll(&mut [PollFd::new(&reader, PollFlags::IN)], None);
+                let mut read = read.lock().expect("no panic");
                 let Ok(len @ 1..) = reader.read(&mut block) else { return };
-                read.lock().expect("no panic").extend_from_slice(&block[..len]);
+                read.extend_from_slice(&block[..len]);
             }
         });
         Some(writer.into())
@@ -175,7 +187,7 @@ impl Target for Console {
 
 #[test]
 pub fn lines_on_the_console_are_whole_whatever_its_reader_does() {
-    hold(&Console { read: Arc::default(), stalls: Arc::default() });
+    hold(&Console { read: Arc::default(), pipe: Mutex::default(), stalls: Arc::default() });
 }
 
 /// A sink that keeps nothing has whatever it was given.

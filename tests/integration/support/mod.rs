@@ -7,6 +7,7 @@ pub mod damage;
 pub mod database;
 pub mod kafka;
 pub mod places;
+pub mod ports;
 pub mod proxy;
 pub mod python;
 pub mod search;
@@ -17,11 +18,13 @@ pub mod splunk;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+pub use ports::free_port;
 
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -54,11 +57,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").port()
 }
 
 /// What a failing test shows of the agent's log, in bytes.
