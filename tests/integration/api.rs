@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::support::{Agent, Answer, Folder, eventually, free_port, lines_of, post, request};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -31,7 +31,17 @@ fn ask(agent: &Agent, method: &str, path: &str, token: Option<&str>, body: &str)
 /// A client of `/api/stream` that reads all the time.
 struct Stream {
     text: Arc<Mutex<Vec<u8>>>,
+    parsed: Mutex<Parsed>,
     socket: TcpStream,
+}
+
+/// The whole frames of a text up to a place: whoever waits for many looks at each once.
+#[derive(Default)]
+struct Parsed {
+    to: usize,
+    id: u64,
+    event: String,
+    frames: Vec<(u64, String, Value)>,
 }
 
 impl Stream {
@@ -49,7 +59,7 @@ impl Stream {
                 sink.lock().expect("no panic").extend_from_slice(&buffer[..count]);
             }
         });
-        let stream = Stream { text, socket };
+        let stream = Stream { text, parsed: Mutex::default(), socket };
         eventually("the stream begins", || stream.text().contains("retry:") || stream.text().contains("\"detail\""));
         stream
     }
@@ -60,24 +70,34 @@ impl Stream {
 
     /// Id, event name and data of every whole frame; each HTTP chunk holds whole frames.
     fn frames(&self) -> Vec<(u64, String, Value)> {
-        let text = self.text();
-        let mut frames = Vec::new();
-        let (mut id, mut event) = (0, String::new());
-        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::trim_end) {
+        self.parsed().frames.clone()
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        numbers(&self.parsed().frames)
+    }
+
+    fn parsed(&self) -> MutexGuard<'_, Parsed> {
+        let mut parsed = self.parsed.lock().expect("no panic");
+        let mut more = self.text.lock().expect("no panic")[parsed.to..].to_vec();
+        more.truncate(more.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        parsed.to += more.len();
+        for line in String::from_utf8_lossy(&more).split_inclusive('\n').map(str::trim_end) {
             if let Some(value) = line.strip_prefix("id: ") {
-                id = value.parse().expect("an id is a number");
+                parsed.id = value.parse().expect("an id is a number");
             } else if let Some(value) = line.strip_prefix("event: ") {
-                event = value.to_owned();
+                parsed.event = value.to_owned();
             } else if let Some(value) = line.strip_prefix("data: ") {
-                frames.push((id, event.clone(), serde_json::from_str(value).expect("data is JSON")));
+                let frame = (parsed.id, parsed.event.clone(), serde_json::from_str(value).expect("data is JSON"));
+                parsed.frames.push(frame);
             }
         }
-        frames
+        parsed
     }
 
     /// The first `count` frames, once they are there.
     fn wait(&self, count: usize) -> Vec<(u64, String, Value)> {
-        eventually(&format!("{count} frames arrive"), || self.frames().len() >= count);
+        eventually(&format!("{count} frames arrive"), || self.parsed().frames.len() >= count);
         self.frames()
     }
 }
@@ -210,8 +230,8 @@ fn a_ticket_opens_one_stream() {
     let by_token = Stream::open(&agent, &format!("/api/stream?token={}", agent.token()), &[]);
     post(port, "{\"n\":1}");
     // The failed login is an event, too, and may come first.
-    eventually("the ticket's stream has it", || numbers(&stream.frames()) == [1]);
-    eventually("the other stream has it", || numbers(&by_token.frames()) == [1]);
+    eventually("the ticket's stream has it", || stream.numbers() == [1]);
+    eventually("the other stream has it", || by_token.numbers() == [1]);
 }
 
 #[test]
@@ -316,7 +336,7 @@ fn a_user_sees_own_events_and_a_viewer_sees_previews() {
     }
     assert_eq!(all[0].2["code"].as_str().expect("code").chars().count(), 100);
     assert_eq!(all[2].2["code"], code.as_str());
-    assert_eq!(numbers(&user.frames()), [2], "and nobody else's");
+    assert_eq!(user.numbers(), [2], "and nobody else's");
 }
 
 #[test]
@@ -384,8 +404,8 @@ fn what_the_journal_no_longer_has_is_told_as_a_gap() {
     let missed = frames[0].2["missed"].as_u64().expect("a count");
     assert_eq!(frames[1].2["n"].as_u64(), Some(missed + 1), "the gap says how many were missed");
     assert!(frames[0].0 < frames[1].0);
-    eventually("the rest follows", || numbers(&resumed.frames()).last() == Some(&(n - 1)));
-    assert_eq!(numbers(&resumed.frames()), (missed + 1..n).collect::<Vec<_>>());
+    eventually("the rest follows", || resumed.numbers().last() == Some(&(n - 1)));
+    assert_eq!(resumed.numbers(), (missed + 1..n).collect::<Vec<_>>());
 }
 
 #[test]
@@ -424,7 +444,7 @@ fn without_a_live_sink_there_is_no_stream() {
     let authorization = bearer(&agent.token());
     let stream = Stream::open(&agent, "/api/stream", &[("Authorization", &authorization)]);
     post(port, "{\"n\":1}");
-    eventually("a reload can bring it", || numbers(&stream.frames()) == [1]);
+    eventually("a reload can bring it", || stream.numbers() == [1]);
 }
 
 #[test]
@@ -458,8 +478,8 @@ fn clients_that_do_not_read_hold_little_memory_and_nobody_up() {
         let body: String = (first..first + 500).map(|n| format!("{{\"n\":{n},\"x\":\"{filler}\"}}\n")).collect();
         assert_eq!(post(port, &body), 500);
     }
-    eventually("the one that reads has all", || numbers(&eager.frames()).len() == 6000);
-    assert_eq!(numbers(&eager.frames()), (0..6000).collect::<Vec<_>>());
+    eventually("the one that reads has all", || eager.numbers().len() == 6000);
+    assert_eq!(eager.numbers(), (0..6000).collect::<Vec<_>>());
     // Twelve megabytes for each of forty filters would be half a gigabyte.
     let grown = (resident() - before) / 1024.0 / 1024.0;
     assert!(grown < 100.0, "it grew by {grown} MiB");
@@ -491,8 +511,8 @@ fn a_thousand_clients_of_whom_a_hundred_never_read_get_everything_within_the_mem
     }
     agent.delivered("out", 5000);
     let all: Vec<u64> = (0..200).collect();
-    eventually("whoever reads has all", || reading.iter().all(|stream| numbers(&stream.frames()).len() == 200));
-    assert!(reading.iter().all(|stream| numbers(&stream.frames()) == all));
+    eventually("whoever reads has all", || reading.iter().all(|stream| stream.numbers().len() == 200));
+    assert!(reading.iter().all(|stream| stream.numbers() == all));
     let resident = agent.metrics()["process_resident_memory_bytes"] / 1024.0 / 1024.0;
     assert!(resident < 256.0, "{resident} MiB");
     agent.assert_books();
