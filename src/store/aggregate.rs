@@ -50,11 +50,11 @@ impl Snapshot {
         let most_tops = if request.group_by.is_empty() { usize::MAX } else { MAX_HIDDEN / places.len().max(1) };
         let kept = Mutex::default();
         let asking = Asking { request, visibility, needs, question, most_tops, slice, groups, kept };
-        parallel::each(&order, |partial: &mut Partial, nth| {
+        parallel::each_of_groups(&order, |partial: &mut Partial, nth| {
             asking.add_place(&places[nth], nth, partial).or_else(|failed| of_failure(&places[nth], failed))
         })?;
         let unsettled = lock(&asking.groups).unsettled();
-        parallel::each(&unsettled, |partial: &mut Partial, nth| {
+        parallel::each_of_groups(&unsettled, |partial: &mut Partial, nth| {
             asking.reveal_place(&places[nth], nth, partial).or_else(|failed| of_failure(&places[nth], failed))
         })?;
         Ok(asking.groups.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -44,14 +44,16 @@ impl Snapshot {
         let places: Vec<Place> =
             self.places().into_iter().rev().filter(|place| is_in_time(place, filter, visibility)).collect();
         let order: Vec<usize> = (0..places.len()).collect();
-        parallel::each(&order, |(): &mut (), nth| match counting.add(&places[nth]) {
-            Ok(()) => Ok(()),
-            Err(Stop::Failed(ReadError::Deadline)) if limit != CountLimit::Exact => {
-                counting.has_ended.store(true, Relaxed);
-                Ok(())
+        parallel::each(Instant::now(), &order, |(): &mut (), nth, may_start| {
+            match counting.add(&places[nth], may_start) {
+                Ok(()) => Ok(()),
+                Err(Stop::Failed(ReadError::Deadline)) if limit != CountLimit::Exact => {
+                    counting.has_ended.store(true, Relaxed);
+                    Ok(())
+                }
+                Err(Stop::Failed(error)) => Err(error),
+                Err(Stop::Io(error)) => self.excuse::<()>(&places[nth], Err(error)).map(drop),
             }
-            Err(Stop::Failed(error)) => Err(error),
-            Err(Stop::Io(error)) => self.excuse::<()>(&places[nth], Err(error)).map(drop),
         })?;
         let count = counting.count.into_inner();
         let is_at_least = counting.has_ended.into_inner()
@@ -81,7 +83,7 @@ struct Counting<'a> {
 
 impl Counting<'_> {
     /// Adds a place, unless enough is counted.
-    fn add(&self, place: &Place) -> Result<(), Stop> {
+    fn add(&self, place: &Place, may_start: &dyn Fn()) -> Result<(), Stop> {
         let is_enough = matches!(self.limit, CountLimit::UpTo(most) if self.count.load(Relaxed) >= most);
         if is_enough || self.has_ended.load(Relaxed) {
             return Ok(());
@@ -94,7 +96,7 @@ impl Counting<'_> {
         let known = part.and_then(|part| self.question.count(part));
         let mut counted = known.unwrap_or(Counted { count: 0, left: usize::MAX });
         let before = counted;
-        let ended = if counted.left == 0 { Ok(()) } else { self.count_rows(place, &mut counted) };
+        let ended = if counted.left == 0 { Ok(()) } else { self.count_rows(place, &mut counted, may_start) };
         self.count.fetch_add(counted.count, Relaxed);
         // Where the bound of work was reached, the count goes on there next time.
         if let Some(part) = part.filter(|_| counted != before) {
@@ -103,7 +105,7 @@ impl Counting<'_> {
         ended
     }
 
-    fn count_rows(&self, place: &Place, counted: &mut Counted) -> Result<(), Stop> {
+    fn count_rows(&self, place: &Place, counted: &mut Counted, may_start: &dyn Fn()) -> Result<(), Stop> {
         let may_be_known = counted.left == usize::MAX && part_within(place, self.filter).is_some();
         let by_sums = |filter: &RowFilter<'_>| if may_be_known { by_value::count(place, filter) } else { Ok(None) };
         let new_filter = || RowFilter::new(place, self.filter, self.visibility);
@@ -132,6 +134,7 @@ impl Counting<'_> {
                 if Instant::now() >= self.deadline {
                     return Err(Stop::Failed(ReadError::Deadline));
                 }
+                may_start();
                 let is_enough = self.opened_blocks.load(Relaxed) >= MAX_COUNTED_BLOCKS && filter.reads_lines();
                 if is_enough && self.limit != CountLimit::Exact {
                     self.has_ended.store(true, Relaxed);

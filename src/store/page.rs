@@ -28,7 +28,7 @@ const READ_TOGETHER: usize = 8;
 impl Snapshot {
     /// The rows of one page.
     pub fn page(&self, request: &PageRequest, visibility: &Visibility) -> Result<Page, ReadError> {
-        let places = self.places();
+        let (begun, places) = (Instant::now(), self.places());
         let wanted = request.offset.saturating_add(request.limit);
         let needs = needs_of(&request.filter, visibility);
         let mut order: Vec<usize> = (0..places.len()).collect();
@@ -47,7 +47,7 @@ impl Snapshot {
         let best = Mutex::new(Best::of(wanted + 1));
         let search = Search { snapshot: self, request, visibility, needs, question, best };
         let best = &search.best;
-        parallel::each(&in_order, |(): &mut (), at| {
+        parallel::each(begun, &in_order, |(): &mut (), at, may_start| {
             let nth = order[at];
             let place = &places[nth];
             if Instant::now() >= request.deadline && may_stop {
@@ -64,7 +64,7 @@ impl Snapshot {
                     ahead::ask(order[at..].iter().filter_map(|nth| places[*nth].part()), &search.needs);
                 }
             }
-            match search.add_place(place, nth) {
+            match search.add_place(place, nth, may_start) {
                 Ok(()) => Ok(()),
                 Err(Stop::Failed(ReadError::Deadline)) if may_stop => {
                     lock(best).left.push(nth);
@@ -90,7 +90,7 @@ impl Snapshot {
         let has_more = sorted.len() > wanted || resume.is_some();
         resume = resume.filter(|_| sorted.len() < wanted);
         let wanted: Vec<Candidate> = sorted.into_iter().take(wanted).skip(request.offset).collect();
-        let rows = self.read_rows(&places, &wanted, visibility)?;
+        let rows = self.read_rows(begun, &places, &wanted, visibility)?;
         drop(held);
         Ok(Page { rows, has_more, resume })
     }
@@ -98,12 +98,13 @@ impl Snapshot {
     /// The events of a page. Each may lie in another block of texts, of which a page expands more than it looks through.
     fn read_rows(
         &self,
+        begun: Instant,
         places: &[Place],
         wanted: &[Candidate],
         visibility: &Visibility,
     ) -> Result<Vec<Row>, ReadError> {
         let stretches: Vec<usize> = (0..wanted.len().div_ceil(READ_TOGETHER)).collect();
-        let read = parallel::each(&stretches, |(rows, held): &mut (Vec<(usize, Row)>, Held), nth| {
+        let read = parallel::each(begun, &stretches, |(rows, held): &mut (Vec<(usize, Row)>, Held), nth, _| {
             for (at, candidate) in wanted.iter().enumerate().skip(nth * READ_TOGETHER).take(READ_TOGETHER) {
                 let place = &places[candidate.place];
                 let read = read_row(place, candidate.row, visibility, candidate.order.clone());
@@ -136,7 +137,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Looks for rows in one place, by its number.
-    fn add_place(&self, place: &Place, number: usize) -> Result<(), Stop> {
+    fn add_place(&self, place: &Place, number: usize, may_start: &dyn Fn()) -> Result<(), Stop> {
         let Search { snapshot, request, visibility, needs, best, .. } = self;
         let candidates = place.candidates(needs)?;
         if candidates.is_empty() {
@@ -159,6 +160,7 @@ impl Search<'_> {
             if Instant::now() >= request.deadline {
                 return Err(Stop::Failed(ReadError::Deadline));
             }
+            may_start();
             let worst = lock(best).worst().cloned();
             let bound = worst.as_ref().zip(span).map(|(order, span)| Worst::new(order, span));
             if let (Some(column), Some(bound)) = (&mut column, &bound)
