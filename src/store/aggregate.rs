@@ -179,7 +179,8 @@ fn add_rows(
     partial: &mut Partial,
     groups: &Mutex<Groups>,
 ) -> Result<PartialGroups, Failed> {
-    let mut filter = RowFilter::new(place, &request.filter, visibility)?;
+    let needs = needs_of(&request.filter, visibility);
+    let mut filter = RowFilter::new(place, &request.filter, visibility)?.with_needs(&needs);
     let mut measures = Measures::new(place, request.with_durations)?;
     let mut keys: Vec<KeyReader> =
         request.group_by.iter().map(|by| KeyReader::new(place, by, visibility)).collect::<io::Result<_>>()?;

@@ -9,6 +9,7 @@ use super::grams::{
     numbers_of, present, term,
 };
 use super::numbers::Number;
+use super::word_blocks::BlockNeeds;
 use crate::query::{Check, Expr, FieldTest, Pattern, Test};
 use crate::visibility::Visibility;
 
@@ -247,6 +248,20 @@ impl Needs {
                     found.unite(&part.within(set.clone(), index)?);
                 }
                 Ok(found)
+            }
+        }
+    }
+
+    /// The same of the blocks of chunks that have it, as far as that is kept.
+    pub fn of_blocks(&self, index: &mut dyn Index) -> io::Result<BlockNeeds> {
+        let mut of_parts = |parts: &[Needs]| parts.iter().map(|part| part.of_blocks(index)).collect::<io::Result<_>>();
+        match self {
+            Needs::Number(Number::Word(hash)) => Ok(BlockNeeds::Word(*hash)),
+            Needs::All(parts) => of_parts(parts).map(BlockNeeds::all),
+            Needs::Any(parts) => of_parts(parts).map(BlockNeeds::any),
+            Needs::Unique(unique) if index.unique(unique)?.is_empty() => Ok(BlockNeeds::Never),
+            Needs::Anything | Needs::Hash(_) | Needs::Loose(_) | Needs::Number(_) | Needs::Unique(_) => {
+                Ok(BlockNeeds::Anything)
             }
         }
     }

@@ -108,7 +108,7 @@ impl Counting<'_> {
     fn count_rows(&self, place: &Place, counted: &mut Counted, may_start: &dyn Fn()) -> Result<(), Stop> {
         let may_be_known = counted.left == usize::MAX && part_within(place, self.filter).is_some();
         let by_sums = |filter: &RowFilter<'_>| if may_be_known { by_value::count(place, filter) } else { Ok(None) };
-        let new_filter = || RowFilter::new(place, self.filter, self.visibility);
+        let new_filter = || Ok::<_, Stop>(RowFilter::new(place, self.filter, self.visibility)?.with_needs(&self.needs));
         // Sums are asked before postings where they are likely to know, since most parts have the user.
         let first = if may_be_known && self.is_of_sums { Some(new_filter()?) } else { None };
         if let Some(count) = first.as_ref().map_or(Ok(None), by_sums)? {

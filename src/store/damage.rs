@@ -141,7 +141,9 @@ fn as_format_1(path: &std::path::Path) {
             | layout::Section::WordNumberIndex
             | layout::Section::WordNumberLists
             | layout::Section::RunIndex
-            | layout::Section::RunLists => return None,
+            | layout::Section::RunLists
+            | layout::Section::WordBlockIndex
+            | layout::Section::WordBlockTables => return None,
             layout::Section::TextDictionary => {
                 seal::expanded(&bytes, &mut zstd::zstd_safe::DCtx::create()).unwrap().to_vec()
             }
@@ -233,6 +235,7 @@ fn as_format_5(path: &std::path::Path, events: &[Stored]) {
             Some((layout::Section::WordNumberIndex, column, index.clone()))
         }
         layout::Section::RunLists => Some((layout::Section::WordNumberLists, column, lists.clone())),
+        layout::Section::WordBlockIndex | layout::Section::WordBlockTables => None,
         _ => Some((section, column, bytes)),
     });
     assert!(runs.is_some(), "every part has them");

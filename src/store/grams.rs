@@ -12,7 +12,8 @@ use super::hash_list::{HASH_BITS, HashBits, HashList};
 use super::hashing::Seeded;
 use super::identifiers::Identifiers;
 use super::members::Member;
-use super::numbers::{Number, NumberBits, NumberList, numbers_in};
+use super::numbers::{Number, NumberBits, NumberList, may_have_word_number, numbers_in};
+use super::word_blocks::{WordBlocks, is_in_other_block, key_in};
 use crate::event::{Kind, Raw};
 
 /// Values longer than this have no hash as the value of a field; their substrings have.
@@ -48,6 +49,8 @@ pub struct Hashes {
     pub identifiers: Identifiers,
     /// Parts of long numbers, of all texts that are no identifiers.
     pub runs: NumberList,
+    /// Which blocks have which digits behind a word.
+    pub words: WordBlocks,
 }
 
 impl Hashes {
@@ -69,7 +72,7 @@ impl Hashes {
     }
 
     pub fn weight(&self) -> usize {
-        self.exact.weight() + self.identifiers.weight() + self.runs.weight()
+        self.exact.weight() + self.identifiers.weight() + self.runs.weight() + self.words.weight()
     }
 }
 
@@ -142,6 +145,11 @@ impl GramSet {
         self.exact.insert(hash);
     }
 
+    /// Goes on with a row of the chunk.
+    pub fn begin_row(&mut self, row: usize) {
+        self.numbers.begin_row(row);
+    }
+
     /// Notes everything that a search may ask of a member of an event and its value.
     pub fn add(&mut self, member: &Member, value: Raw<'_>) {
         if !value.is_null() {
@@ -211,12 +219,13 @@ impl GramSet {
         hasher.finish()
     }
 
-    /// Whether the chunk has this string under the same name already.
+    /// Whether the chunk has this string under the same name already, and its block, where that matters.
     fn is_remembered(&mut self, salt: u64, inside: &[u8]) -> bool {
         let (first, second) = self.key_of(inside);
-        let key = (first ^ salt, second ^ salt.rotate_left(32));
+        let key = key_in(self.numbers.block(), (first ^ salt, second ^ salt.rotate_left(32)));
         let slot = &mut self.remembered[key.0 as usize % REMEMBERED];
-        std::mem::replace(slot, key) == key
+        let known = std::mem::replace(slot, key);
+        known == key || is_in_other_block(known, key) && !may_have_word_number(inside)
     }
 
     /// Tells apart whatever the chunk has.
@@ -260,10 +269,11 @@ impl GramSet {
             self.add_folded(before);
             return;
         }
-        let key = self.key_of(piece);
+        let key = key_in(self.numbers.block(), self.key_of(piece));
         let slot = key.0 as usize % REMEMBERED_PIECES;
         let known = self.pieces[slot];
-        if known.key == key {
+        if known.key == key || is_in_other_block(known.key, key) && !may_have_word_number(piece) {
+            self.pieces[slot].key = key;
             if start > 0 {
                 before.extend_from_slice(&known.head);
                 self.exact.add_windows(before);
@@ -295,7 +305,8 @@ impl GramSet {
         let exact = self.exact.take(self.before);
         self.before = exact.len();
         self.chunk += 1;
-        Hashes { exact, identifiers: self.identifiers.take(), runs: self.numbers.take() }
+        let (runs, words) = self.numbers.take();
+        Hashes { exact, identifiers: self.identifiers.take(), runs, words }
     }
 }
 

@@ -7,7 +7,8 @@
 //!   and a trailer of 24 bytes: length of the table, its CRC-32C, the number of sections, [`MAGIC`] again.
 //! - Pages of columns have checksums, too ([`Section::PageSums`]): single values are read without the rest.
 //! - Sections with a checksum of their own for each block ([`Section::Text`], [`Section::PostingsGroups`], [`Section::PostingsLists`],
-//!   [`Section::NumberLists`], [`Section::WordNumberLists`], [`Section::RunLists`]) are read in parts; all others are read whole and checked against the table.
+//!   [`Section::NumberLists`], [`Section::WordNumberLists`], [`Section::RunLists`], [`Section::WordBlockTables`]) are read in parts; all others are read whole
+//!   and checked against the table.
 //! - A row is an event. Rows are in the order of their `seq`. A *shape* is the text around the values of an event's
 //!   members, so that shape and values together are the line, byte for byte. Shape 0 is a line kept whole.
 //! - A column holds the values of one member name. How they are encoded is chosen for each part ([`Encoding`]); a value
@@ -37,7 +38,7 @@ pub const MAGIC: [u8; 8] = *b"WEIRprt1";
 /// format 4 on. Format 5 has substrings of random identifiers for larger units, where a program of format 4 would find none.
 /// Format 6 has numbers behind characters among all other hashes, and lists of chunks in fewer bits; [`Section::PageSums`]
 /// came later. Format 7 has hashes of shorter numbers with what stands before them, too; in earlier parts some numbers lack
-/// theirs, so that these are not looked at any more.
+/// theirs, so that these are not looked at any more. [`Section::WordBlockTables`] came later.
 pub const VERSION: u32 = 7;
 /// The first format whose postings are read, and whose text dictionary is compressed.
 pub const VERSION_OF_POSTINGS: u32 = 2;
@@ -107,6 +108,10 @@ pub enum Section {
     RunLists = 37,
     /// For each column ([`is_paged`]), in the order of the table, the CRC-32C of each [`PAGE`] bytes of it.
     PageSums = 38,
+    /// Which blocks of each chunk may have which three digits behind a word ([`super::word_blocks`]); older parts of format 7
+    /// have none, and programs that do not know them pass them by.
+    WordBlockIndex = 39,
+    WordBlockTables = 40,
 }
 
 /// Bytes of a column that have one checksum.
@@ -372,6 +377,8 @@ impl PartFile {
             Section::WordNumberLists,
             Section::RunIndex,
             Section::RunLists,
+            Section::WordBlockIndex,
+            Section::WordBlockTables,
         ];
         // Checksums of pages are made anew by whoever writes sections again.
         let entries = self.entries.iter().filter(|entry| entry.kind != Section::PageSums as u16);

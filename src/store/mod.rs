@@ -9,7 +9,7 @@
 //!   costs itself.
 //! - A line comes back byte for byte as it was journalled.
 //! - Every hash that a search can ask for is in the chunk that holds the event (`grams`): an index may name too many
-//!   chunks, never too few.
+//!   chunks, never too few. The same holds for blocks of a chunk (`word_blocks`).
 //! - A reader sees what was stored at one moment ([`search::Snapshot`]); it holds up no writer.
 
 #[cfg(test)]
@@ -90,6 +90,7 @@ mod value;
 mod value_codes;
 mod value_sums;
 mod value_tops;
+mod word_blocks;
 
 use std::collections::HashMap;
 use std::fs;

@@ -9,6 +9,7 @@
 
 use super::chunks::ChunkSet;
 use super::hash_list::{HASH_BITS, HashBits};
+use super::word_blocks::{WordBits, WordBlocks};
 use crate::varint::{put_bytes, put_varint, take_bytes, take_varint};
 
 /// Digits of a number behind a character that are looked at, the first ones.
@@ -28,7 +29,7 @@ const MAX_NUMBERS: usize = 4096;
 /// from one to the next are written as they are; the others are counted.
 pub const BITS: u32 = 4;
 /// Chunks whose numbers are read together.
-const PAGE_CHUNKS: usize = 16;
+pub const PAGE_CHUNKS: usize = 16;
 const ENTRY: usize = 8;
 /// So many characters are looked through for digits together.
 const STRETCH: usize = 16;
@@ -121,11 +122,33 @@ fn is_digit(c: u32) -> bool {
     c.wrapping_sub(u32::from('0')) < 10
 }
 
-/// Collects the long numbers of one chunk at a time.
+/// Whether a text in JSON may have digits that are looked for behind a word: an escaped one is written with as many.
+pub fn may_have_word_number(json: &[u8]) -> bool {
+    let mut run = 0;
+    json.iter().any(|byte| {
+        run = if byte.is_ascii_digit() { run + 1 } else { 0 };
+        run == WORD_DIGITS
+    })
+}
+
+/// Collects the long numbers of one chunk at a time, and which of its blocks have which digits behind a word.
 #[derive(Default)]
-pub struct NumberBits(Bits);
+pub struct NumberBits {
+    runs: Bits,
+    words: WordBits,
+}
 
 impl NumberBits {
+    /// Goes on with a row of the chunk.
+    pub fn begin_row(&mut self, row: usize) {
+        self.words.begin_row(row);
+    }
+
+    /// Of which block the row is.
+    pub fn block(&self) -> usize {
+        self.words.block()
+    }
+
     /// Notes the numbers of a text, those behind characters among other hashes.
     pub fn add(&mut self, text: &[u32], hashes: &mut HashBits) {
         let mut run = 0;
@@ -154,20 +177,25 @@ impl NumberBits {
             ..WORD_DIGITS => {}
             WORD_DIGITS => {
                 let word = last(WORD + WORD_DIGITS).and_then(number_of_word);
-                word.into_iter().for_each(|(word, number)| hashes.insert(hash_of_word(word, number)));
+                if let Some((word, number)) = word {
+                    let hash = hash_of_word(word, number);
+                    hashes.insert(hash);
+                    self.words.insert(hash);
+                }
             }
             DIGITS => last(1 + DIGITS).and_then(number_behind).into_iter().for_each(|hash| hashes.insert(hash)),
-            _ => last(RUN).and_then(run_at).into_iter().for_each(|run| self.0.insert(run)),
+            _ => last(RUN).and_then(run_at).into_iter().for_each(|run| self.runs.insert(run)),
         }
     }
 
-    /// The long numbers; the set is empty afterwards.
-    pub fn take(&mut self) -> NumberList {
-        self.0.take()
+    /// The long numbers, and those behind words; the set is empty afterwards.
+    pub fn take(&mut self) -> (NumberList, WordBlocks) {
+        (self.runs.take(), self.words.take())
     }
 }
 
-struct Bits {
+/// A set of short hashes.
+pub struct Bits {
     words: Box<[u64; 1024]>,
     is_empty: bool,
 }
@@ -180,7 +208,7 @@ impl Default for Bits {
 }
 
 impl Bits {
-    fn insert(&mut self, number: u16) {
+    pub fn insert(&mut self, number: u16) {
         self.words[usize::from(number) / 64] |= 1 << (number % 64);
         self.is_empty = false;
     }
@@ -192,15 +220,22 @@ impl Bits {
         }
         let count = self.words.iter().map(|word| word.count_ones() as usize).sum();
         let mut numbers = Vec::with_capacity(count);
+        self.drain(|number| numbers.push(number));
+        NumberList((numbers.len() <= MAX_NUMBERS).then_some(numbers))
+    }
+
+    /// Takes the numbers out, ascending.
+    pub fn drain(&mut self, mut take: impl FnMut(u16)) {
+        if std::mem::replace(&mut self.is_empty, true) {
+            return;
+        }
         for (nth, word) in self.words.iter_mut().enumerate() {
             let mut word = std::mem::take(word);
             while word != 0 {
-                numbers.push((nth * 64) as u16 + word.trailing_zeros() as u16);
+                take((nth * 64) as u16 + word.trailing_zeros() as u16);
                 word &= word - 1;
             }
         }
-        self.is_empty = true;
-        NumberList((numbers.len() <= MAX_NUMBERS).then_some(numbers))
     }
 }
 
@@ -237,12 +272,15 @@ fn place(number: u16, count: usize, bits: u32) -> u32 {
 
 /// Index and lists of the chunks of a part.
 pub fn encode(chunks: &[&NumberList], bits: u32) -> (Vec<u8>, Vec<u8>) {
+    encode_pages(chunks, |lists, numbers| push_chunk(lists, numbers, bits))
+}
+
+/// The same of whatever chunks have.
+pub fn encode_pages<T>(chunks: &[T], push: impl Fn(&mut Vec<u8>, &T)) -> (Vec<u8>, Vec<u8>) {
     let (mut index, mut lists) = (Vec::new(), Vec::new());
     for page in chunks.chunks(PAGE_CHUNKS) {
         let start = lists.len();
-        for numbers in page {
-            push_chunk(&mut lists, numbers, bits);
-        }
+        page.iter().for_each(|chunk| push(&mut lists, chunk));
         index.extend_from_slice(&(start as u32).to_le_bytes());
         index.extend_from_slice(&crc32c::crc32c(&lists[start..]).to_le_bytes());
     }
@@ -308,6 +346,13 @@ impl NumberIndex {
         self.pages.len() * ENTRY
     }
 
+    /// Where a page lies, its length and its checksum.
+    pub fn page(&self, page: usize) -> Option<(u64, usize, u32)> {
+        let (at, crc) = self.pages.get(page).copied()?;
+        let end = self.pages.get(page + 1).map_or(self.len, |next| next.0);
+        Some((u64::from(at), end.saturating_sub(at) as usize, crc))
+    }
+
     /// Those of some chunks that may have this number. `read` gives the bytes of a page; `None` where they are damaged.
     pub fn chunks_within<E>(
         &self,
@@ -320,9 +365,8 @@ impl NumberIndex {
         let asked: Vec<usize> = within.iter().collect();
         for some in asked.chunk_by(|a, b| a / PAGE_CHUNKS == b / PAGE_CHUNKS) {
             let page = some[0] / PAGE_CHUNKS;
-            let Some((at, crc)) = self.pages.get(page).copied() else { return Ok(None) };
-            let end = self.pages.get(page + 1).map_or(self.len, |next| next.0);
-            let bytes = read(u64::from(at), end.saturating_sub(at) as usize)?;
+            let Some((at, len, crc)) = self.page(page) else { return Ok(None) };
+            let bytes = read(at, len)?;
             if crc32c::crc32c(&bytes) != crc
                 || keep_those_with((number, bits), page, some, &bytes, &mut found).is_none()
             {
@@ -429,7 +473,7 @@ mod tests {
             ["run_160 of 12345678", "x = {\"a1\": 160160, \"qty_99\": 99.12345}", "id 1234567890123 ۱۲۳۴۵ v2_1600"];
         let (mut bits, mut hashes) = (NumberBits::default(), HashBits::default());
         texts.iter().for_each(|text| bits.add(&folded(text), &mut hashes));
-        let (behind, runs) = (hashes.take(0), bits.take());
+        let (behind, (runs, _)) = (hashes.take(0), bits.take());
         for text in texts.map(folded) {
             for (from, to) in (0..text.len()).flat_map(|from| (from..=text.len()).map(move |to| (from, to))) {
                 let has_all = numbers_in(&text[from..to]).into_iter().all(|number| match number {
@@ -439,7 +483,7 @@ mod tests {
                 assert!(has_all, "{from}..{to}");
             }
         }
-        let (behind, runs) = (hashes.take(0), bits.take());
+        let (behind, (runs, _)) = (hashes.take(0), bits.take());
         assert!(behind.len() == 0 && (0..=u16::MAX).all(|number| !runs.contains(number)));
     }
 
@@ -469,7 +513,7 @@ mod tests {
                 if nth == full {
                     (0..9999).for_each(|number| bits.add(&folded(&format!("x2{number:04}")), &mut hashes));
                 }
-                lists.push(bits.take());
+                lists.push(bits.take().0);
             }
             let (index, bytes) = encode(&lists.iter().collect::<Vec<_>>(), bits_of_each);
             let index = NumberIndex::read(&index).expect("an index");

@@ -143,7 +143,7 @@ impl Search<'_> {
         if candidates.is_empty() {
             return Ok(());
         }
-        let mut filter = RowFilter::new(place, &request.filter, visibility)?;
+        let mut filter = RowFilter::new(place, &request.filter, visibility)?.with_needs(needs);
         let mut chunks: Vec<usize> = candidates.iter().collect();
         if request.is_descending {
             chunks.reverse();

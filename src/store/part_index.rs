@@ -13,6 +13,7 @@ use super::numbers::{BITS, Number, NumberIndex};
 use super::part::Part;
 use super::postings::{PostingsIndex, Stretch};
 use super::value::{UUID_BYTES, time_bytes};
+use super::word_blocks::{self, BlockNeeds};
 use crate::event::Raw;
 
 impl Index for &Part {
@@ -131,6 +132,22 @@ impl Part {
             let bytes = self.file.section(Section::PostingsIndex, column)?;
             PostingsIndex::read(&bytes).ok_or_else(|| self.damaged("the index of its postings cannot be read"))
         })
+    }
+
+    /// The blocks of a chunk, a bit for each, that may have what is needed. The page that was read is kept by whoever asks.
+    pub fn blocks_with(&self, needs: &BlockNeeds, chunk: usize, kept: &mut word_blocks::Page) -> io::Result<u8> {
+        let (section, tables) = (Section::WordBlockIndex, Section::WordBlockTables);
+        if *needs == BlockNeeds::Anything || !self.file.has(section, 0) {
+            return Ok(word_blocks::ALL);
+        }
+        let key = Key { part: self.number, section: section as u16, column: 0, block: 0 };
+        let index = self.cache().get(key, NumberIndex::weight, || {
+            let bytes = self.file.section(section, 0)?;
+            NumberIndex::read(&bytes).ok_or_else(|| self.damaged("the index of words of blocks cannot be read"))
+        })?;
+        let read = |at: u64, len: usize| self.file.slice(tables, 0, at, len);
+        let found = word_blocks::blocks_with(needs, chunk, &index, kept, read)?;
+        found.ok_or_else(|| self.damaged("the words of its blocks cannot be read"))
     }
 
     fn postings_of(&self, hash: u32, column: usize) -> io::Result<ChunkSet> {

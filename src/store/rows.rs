@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::bits::{CHUNK, Packed};
+use super::candidates::Needs;
 use super::layout::Section;
 use super::part::{Part, TextCursor};
 use super::plan::{Accepted, NO, Plan, YES, combine, equal, plan_of};
@@ -12,6 +13,7 @@ use super::search::Place;
 use super::split::WHOLE;
 use super::tail_filter::TailPlan;
 use super::text::BLOCK_ROWS;
+use super::word_blocks::{self, BlockNeeds};
 use crate::event::Raw;
 use crate::query::request::Filter;
 use crate::visibility::Visibility;
@@ -38,6 +40,10 @@ pub struct RowFilter<'a> {
     shape_of: Vec<i64>,
     cursor: TextCursor,
     opened_blocks: usize,
+    needs: Option<&'a Needs>,
+    /// Of each block, known once some row is not decided by columns.
+    of_blocks: Option<BlockNeeds>,
+    page: word_blocks::Page,
 }
 
 impl<'a> RowFilter<'a> {
@@ -67,7 +73,15 @@ impl<'a> RowFilter<'a> {
             shape_of: Vec::new(),
             cursor: TextCursor::default(),
             opened_blocks: 0,
+            needs: None,
+            of_blocks: None,
+            page: None,
         })
+    }
+
+    /// The same, with what every event that matches needs: blocks of texts without it are not opened.
+    pub fn with_needs(self, needs: &'a Needs) -> RowFilter<'a> {
+        RowFilter { needs: Some(needs), ..self }
     }
 
     /// The rows that the filter accepts, whatever their time, where the codes of this column tell all of it.
@@ -152,11 +166,13 @@ impl<'a> RowFilter<'a> {
                 self.evaluate(part, chunk, times.len(), &mut verdicts)?;
                 let mut cursor = std::mem::take(&mut self.cursor);
                 let mut looked = Looked::default();
+                let mut blocks = None;
                 for (row, verdict) in verdicts.iter().enumerate() {
                     let is_match = match *verdict {
                         _ if !in_time(times[row]) => false,
                         NO => false,
                         YES => true,
+                        _ if !self.may_be_in(row / BLOCK_ROWS, part, chunk, &mut blocks)? => false,
                         _ => {
                             self.open_block(row / BLOCK_ROWS, &mut last_block);
                             let (shape, row) = (self.shape_of[row] as usize, chunk * CHUNK + row);
@@ -172,6 +188,23 @@ impl<'a> RowFilter<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a block of a chunk may have what is needed. `blocks` are those that may, once they are known.
+    fn may_be_in(&mut self, block: usize, part: &Part, chunk: usize, blocks: &mut Option<u8>) -> io::Result<bool> {
+        let known = match (*blocks, self.needs) {
+            (Some(known), _) => known,
+            (None, None) => word_blocks::ALL,
+            (None, Some(needs)) => {
+                let of_blocks = match &mut self.of_blocks {
+                    Some(of_blocks) => of_blocks,
+                    unknown => unknown.insert(needs.of_blocks(&mut &*part)?),
+                };
+                part.blocks_with(of_blocks, chunk, &mut self.page)?
+            }
+        };
+        *blocks = Some(known);
+        Ok(known & 1 << block != 0)
     }
 
     fn evaluate(&mut self, part: &Part, chunk: usize, len: usize, verdicts: &mut Vec<u8>) -> io::Result<()> {

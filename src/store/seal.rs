@@ -26,6 +26,7 @@ use super::tail::{RowHead, TailChunk};
 use super::text::{DICTIONARY_BYTES, TextWriter};
 use super::value::{number, plain_number, quoted_time, quoted_uuid};
 use super::value_sums::ValueSums;
+use super::word_blocks::{self, WordBlocks};
 use crate::event::{Id, Raw, Seed};
 use crate::varint::{put_bytes, take_bytes};
 
@@ -116,6 +117,10 @@ fn write_postings(part: &mut PartWriter, chunks: &[Arc<TailChunk>]) -> io::Resul
     let (index, lists) = numbers::encode(&runs, BITS);
     part.section(Section::RunIndex, 0, &index)?;
     part.section(Section::RunLists, 0, &lists)?;
+    let words: Vec<&WordBlocks> = chunks.iter().map(|chunk| &chunk.hashes.words).collect();
+    let (index, tables) = word_blocks::encode(&words);
+    part.section(Section::WordBlockIndex, 0, &index)?;
+    part.section(Section::WordBlockTables, 0, &tables)?;
     if chunks.iter().all(|chunk| chunk.hashes.identifiers.is_empty()) {
         return Ok(());
     }

@@ -15,6 +15,7 @@ use super::members::Walked;
 use super::segment::Segment;
 use super::split::{Shapes, WHOLE};
 use super::tail::{ChunkLines, Frame, NewEvent, Prepared, RowHead, TailChunk, TailContent, TailView};
+use super::text::BLOCK_ROWS;
 use crate::event::{Id, Seed};
 use crate::units::Timestamp;
 use crate::varint::{put_varint, take_varint};
@@ -165,7 +166,13 @@ impl TailMemory {
         self.events += 1;
         self.line_bytes += event.line.len();
         let named = walked.shape(members).members.iter().zip(walked.values(members));
+        let row = self.open.rows.len();
+        if row.is_multiple_of(BLOCK_ROWS) {
+            // Each block has its own numbers.
+            last.clear();
+        }
         let mut grams = (!self.is_loading).then(|| self.grams.get_or_insert_default());
+        grams.iter_mut().for_each(|grams| grams.begin_row(row));
         let derived = head.derived_id();
         self.open.shapes.push(shape as u16);
         if shape == WHOLE {
@@ -307,6 +314,7 @@ pub fn indexed(chunk: &TailChunk, grams: &mut GramSet) -> io::Result<TailChunk> 
 fn add_lines(lines: &ChunkLines, count: usize, grams: &mut GramSet) {
     let mut walked = Walked::default();
     for nth in 0..count {
+        grams.begin_row(nth);
         let members = walked.add(lines.line(nth));
         let named = walked.shape(members).members.iter().zip(walked.values(members));
         named.for_each(|(member, value)| grams.add(member, *value));
