@@ -7,6 +7,7 @@ use weir::codec::redaction::Engine;
 use crate::support::corpus::audit::AUDIT;
 use crate::support::corpus::backends::{BACKENDS, PEACEFUL};
 use crate::support::corpus::calm::CALM;
+use crate::support::corpus::cells::CELLS;
 use crate::support::corpus::contexts::CONTEXTS;
 use crate::support::corpus::daily::{DAILY, QUIET};
 use crate::support::corpus::dialects::{CLEAN, DIALECTS};
@@ -14,8 +15,11 @@ use crate::support::corpus::field::FIELD;
 use crate::support::corpus::formats::FORMATS;
 use crate::support::corpus::languages::LANGUAGES;
 use crate::support::corpus::lines::LINES;
+use crate::support::corpus::neutral::NEUTRAL;
 use crate::support::corpus::notebooks::{HARMLESS, NOTEBOOKS};
 use crate::support::corpus::operations::{OPERATIONS, ORDINARY};
+use crate::support::corpus::services::SERVICES;
+use crate::support::corpus::shells::SHELLS;
 use crate::support::corpus::stacks::STACKS;
 use crate::support::corpus::still::STILL;
 use crate::support::corpus::tools::{ALIKE, TOOLS};
@@ -189,6 +193,24 @@ fn secrets_are_found_in_every_format_and_on_every_command_line() {
     hold(FORMATS, 90, 97);
 }
 
+/// What people do in notebooks with databases, clouds, brokers, mail and web clients.
+#[test]
+fn secrets_are_found_in_cells_that_connect_to_services() {
+    hold(CELLS, 90, 95);
+}
+
+/// Shells, files of settings and pipelines.
+#[test]
+fn secrets_are_found_in_shells_and_pipelines() {
+    hold(SHELLS, 94, 97);
+}
+
+/// What databases, servers and services write, and what people say in chats and tickets.
+#[test]
+fn secrets_are_found_in_what_services_write_and_chats_say() {
+    hold(SERVICES, 90, 94);
+}
+
 /// A password of letters alone is told from a word by its place.
 #[test]
 fn passwords_of_letters_alone_are_found_by_their_place() {
@@ -200,6 +222,9 @@ fn passwords_of_letters_alone_are_found_by_their_place() {
         ("lines", LINES, 85),
         ("languages", LANGUAGES, 85),
         ("formats", FORMATS, 85),
+        ("cells", CELLS, 72),
+        ("shells", SHELLS, 82),
+        ("services", SERVICES, 76),
     ] {
         let (mut sum, mut wide) = (Tally::default(), Vec::<&str>::new());
         for (kind, places) in corpus {
@@ -219,7 +244,7 @@ fn passwords_of_letters_alone_are_found_by_their_place() {
 #[test]
 fn lines_that_only_look_like_places_of_secrets_stay() {
     let mut changed = Vec::new();
-    let lists = [ALIKE, CLEAN, ORDINARY, HARMLESS, UNEVENTFUL, QUIET, PEACEFUL, CALM, STILL];
+    let lists = [ALIKE, CLEAN, ORDINARY, HARMLESS, UNEVENTFUL, QUIET, PEACEFUL, CALM, STILL, NEUTRAL];
     for line in lists.into_iter().flatten() {
         let (text, _) = planted(line, "", "");
         for escape in ESCAPES {
@@ -283,6 +308,9 @@ fn the_notation_of_a_text_changes_nothing() {
         .chain(LINES)
         .chain(LANGUAGES)
         .chain(FORMATS)
+        .chain(CELLS)
+        .chain(SHELLS)
+        .chain(SERVICES)
         .flat_map(|(_, places)| places.iter());
     for (nth, place) in places.enumerate() {
         let (name, value) = match nth % 2 {

@@ -129,13 +129,15 @@ impl Builder {
     fn names(&mut self) {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         keys().into_iter().for_each(|key| self.add(key, Duty::Name));
-        self.word("[?&]key=", Duty::Name);
+        for word in ["[?&(]key=", "[?&]code=", "[{, ][\"']key", "\\\"key"] {
+            self.word(word, Duty::Name);
+        }
         self.word("keys:", Duty::Name);
         self.word("bearer", Duty::Bearer);
         self.word("basic", Duty::Basic);
         [
             "creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:",
-            "min /", " use ", "gangsd", "fiants", "denci", "denzi", "ggege",
+            "min /", " use ", " try ", "gangsd", "fiants", "denci", "denzi", "ggege",
         ]
         .iter()
         .for_each(|word| self.word(word, Duty::Login));

@@ -6,16 +6,11 @@ use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
 
 use super::assign::{Found, Role, may_be_secret};
-use super::byte_set::ByteSet;
-use super::escapes::leading_slashes;
-use super::names::{Class, classify};
+use super::lines::{Line, MAX_BEFORE, MAX_BEHIND};
+use super::names::Class;
 use super::random::is_random;
 use super::reader::Reader;
 use super::rules::CREDENTIAL;
-
-/// How far a line is read in front of what the filter has seen, and behind it.
-const MAX_BEFORE: usize = 200;
-const MAX_BEHIND: usize = 300;
 
 /// A place that a command gives a secret.
 pub struct Command {
@@ -68,25 +63,52 @@ pub const COMMANDS: &[Command] = &[
     command("nge_password ", "rabbitmq", |line| line.word(2)),
     command("-mask::", "add-mask::", |line| line.up_to_end(7)),
     command("o-securestring", "|", |line| line.quoted_before_pipe()),
-    command("kinit ", "<<<", |line| line.here_string()),
-    command(" -S ", "<<<", |line| line.before.closes_with(b"sudo").then(|| line.here_string()).flatten()),
+    command(" <<< ", "<<< ", |line| line.here_string()),
     command("th-token", "gh auth", |line| line.piped()),
     command("ile=-", "|", |line| line.piped()),
     command("dev/stdin", "kubectl", |line| line.piped()),
+    command("| kinit", "|", |line| line.piped()),
+    command("| smbpasswd", "|", |line| line.piped().map(|said| line.first_line(said))),
+    command("| cryptsetup", "|", |line| line.piped()),
+    command("| docker secret", "create ", |line| line.piped()),
+    command("ssl passwd ", "openssl passwd ", |line| line.word(2)),
+    command("ne obscure ", "rclone obscure ", |line| line.word(2)),
+    command("open -u ", "lftp ", |line| line.word(1).and_then(|login| line.behind(login, b','))),
+    command("to_passwd ", " -b ", |line| line.word(3)),
+    command("snmp", " -c ", |line| line.option(b"-c").filter(|word| !line.is_known_community(word))),
+    command("alias set ", "mc alias ", |line| line.word(5)),
+    command("drush upwd ", "drush upwd ", |line| line.word(3)),
+    command("bw login ", "bw login ", |line| line.word(3)),
+    command("ic-password ", " -w ", |line| line.option(b"-w")),
+    command("et-password ", " -w ", |line| line.option(b"-w")),
+    perhaps("ice install ", "cloudflared ", |line| line.word(2)),
+    command("kv put ", "consul ", |line| line.put_at_name()),
+    command("ctl put ", "etcdctl ", |line| line.put_at_name()),
     command("ncftp", " -p ", |line| line.option(b"-p")),
     command("ftp> user ", "ftp> user ", |line| line.word(3)),
-    command("| passwd", "echo ", |line| line.piped().map(|said| line.first_line(said))),
+    command("| passwd", "|", |line| line.piped().map(|said| line.first_line(said))),
     command("reg add ", " /d ", |line| line.registered()),
+    command("reg_sz /d ", "/v ", |line| line.is_registered_before().then(|| line.word(2)).flatten()),
     command("enrowset", ";'", |line| line.third_field()),
     command(" on >", "user ", |line| line.marked(b'>')),
     command("]:587 ", ":", |line| line.word(1).and_then(|login| line.behind(login, b':'))),
     command("send ", "xpect", |line| line.sent()),
     command("endline(", "xpect", |line| line.sent()),
     command("munity ", "snmp-server", |line| line.word(1).filter(|word| !line.is_known_community(word))),
+    command("ocommunity ", "ocommunity ", |line| line.word(1).filter(|word| line.before == b"r" && !line.is_known_community(word))),
+    command("wcommunity ", "wcommunity ", |line| line.word(1).filter(|word| line.before == b"r" && !line.is_known_community(word))),
+    command("eateuser ", "createUser ", |line| line.option(b"SHA").or_else(|| line.option(b"MD5"))),
+    command("akmp key ", "isakmp key ", |line| line.behind_key()),
+    command("s-server ", " key ", |line| line.behind_key()),
+    command("auth-pass ", "sentinel ", |line| line.word(2)),
+    perhaps("user-pass", "user-pass", |line| line.second_line_below()),
+    command("oEcho: true", "Default: ", |line| line.default_nearby()),
+    command("\"AUTH", "] ", |line| line.watched()),
+    command(" LOGIN ", " LOGIN ", |line| line.follows_tag().then(|| line.last_of(3)).flatten()),
+    perhaps(",dc=", "dc=", |line| line.behind_directory()),
     command("ats auth ", ":", |line| line.word(2).and_then(|login| line.behind(login, b':'))),
     command("ar.login=", "sonar", |line| line.up_to_end(9)),
     command("ogin attempt ", " [", |line| line.attempted()),
-    command("env add ", "<<<", |line| line.here_string()),
     command("secret set ", "gh secret", |line| line.piped()),
     command("--user root:", "etcdctl", |line| line.up_to_end(12)),
 ];
@@ -136,275 +158,6 @@ pub fn values(reader: &Reader<'_>, at: usize, number: usize, found: &mut Vec<Fou
     }
 }
 
-/// The line of a command.
-struct Line<'a> {
-    text: &'a [u8],
-    at: usize,
-    /// How far back the text may be read.
-    from: usize,
-    /// The line in front of what the filter has seen, and from there on.
-    before: &'a [u8],
-    rest: &'a [u8],
-}
-
-/// What a word may be quoted with, or end with.
-const QUOTES: &ByteSet = &ByteSet::of(b"\"'`\\");
-
-impl Line<'_> {
-    /// Whether nothing stands in front of it but a prompt, or a quote.
-    fn begins(&self) -> bool {
-        self.before.iter().all(|b| b" \t>$#".contains(b)) || self.before.last().is_some_and(|b| b"\"'".contains(b))
-    }
-
-    /// Whether a command stands in front of it.
-    fn follows(&self, command: &[u8]) -> bool {
-        memchr::memmem::find(self.before, command).is_some()
-    }
-
-    /// `AUTH x`, `AUTH user x`
-    fn authenticates(&self, stands: bool) -> Option<Range<usize>> {
-        // Where a quote opens in front of it, what the quote closes is all that is said: `"AUTH PLAIN " + response`.
-        let quote = self.before.last().filter(|b| b"\"'".contains(b));
-        let len = quote.and_then(|quote| memchr::memchr(*quote, self.rest)).unwrap_or(self.rest.len());
-        let said = Line { rest: &self.rest[..len], ..*self };
-        let word = (stands && self.rest.begins_with(b"AUTH ")).then(|| said.last_of(2)).flatten()?;
-        // Behind a mask stands no password: the mask is where it stood.
-        (!self.text[self.at..word.start].contains(&b'[')).then_some(word)
-    }
-
-    /// The words from here on, with their quotes: where each begins and ends.
-    fn words(&self) -> impl Iterator<Item = Range<usize>> + '_ {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            at += self.rest[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
-            let start = at;
-            let mut quote = None;
-            while let Some(byte) = self.rest.get(at) {
-                match (quote, byte) {
-                    (None, byte) if byte.is_ascii_whitespace() => break,
-                    (None, b'"' | b'\'') => quote = Some(*byte),
-                    (Some(open), byte) if open == *byte => quote = None,
-                    _ => {}
-                }
-                at += 1;
-            }
-            (at > start).then_some(self.at + start..self.at + at)
-        })
-    }
-
-    /// What a word says, without its quotes and what closes something around it.
-    fn unquoted(&self, word: Range<usize>) -> Range<usize> {
-        let bytes = &self.text[word.clone()];
-        let open = bytes.iter().take_while(|b| QUOTES.has(b)).count();
-        let quoted = open > 0 && bytes[open..].iter().any(|b| QUOTES.has(b));
-        let ends = |b: &u8| QUOTES.has(b) || !quoted && *b == b';';
-        let len = bytes[open..].iter().position(ends).unwrap_or(bytes.len() - open);
-        let inside = &bytes[open..open + len];
-        let len =
-            if quoted || inside.contains(&b'(') { len } else { inside.iter().position(|b| *b == b')').unwrap_or(len) };
-        word.start + open..word.start + open + len
-    }
-
-    /// The n-th word from here on that is no option.
-    fn word(&self, nth: usize) -> Option<Range<usize>> {
-        let mut words = self.words().filter(|word| !self.text[word.clone()].begins_with(b"-"));
-        words.nth(nth).map(|word| self.unquoted(word))
-    }
-
-    /// The last of at most so many words behind the first, where the line ends with it.
-    fn last_of(&self, most: usize) -> Option<Range<usize>> {
-        let words: Vec<Range<usize>> = self.words().skip(1).take(most + 1).collect();
-        (words.len() <= most).then(|| words.last().map(|word| self.unquoted(word.clone()))).flatten()
-    }
-
-    /// What stands behind the first such sign within a word.
-    fn behind(&self, word: Range<usize>, sign: u8) -> Option<Range<usize>> {
-        let place = memchr::memchr(sign, &self.text[word.clone()])?;
-        (place > 0).then_some(word.start + place + 1..word.end)
-    }
-
-    /// A word up to the last such sign, or all of it.
-    fn before_last(&self, word: Range<usize>, sign: u8) -> Range<usize> {
-        let len = memchr::memrchr(sign, &self.text[word.clone()]).unwrap_or(word.len());
-        word.start..word.start + len
-    }
-
-    /// What follows the first group of short options that ends with one of these letters: `-su bob:x`.
-    fn short_option(&self, command: &str, letters: &[u8]) -> Option<Range<usize>> {
-        if !self.rest.starts_with(command.as_bytes()) {
-            return None;
-        }
-        let mut words = self.words();
-        let group = |word: &Range<usize>| {
-            let option = &self.text[word.clone()];
-            let letters = option.last().is_some_and(|last| letters.contains(last));
-            letters && option.len() > 1 && option[0] == b'-' && option[1..].iter().all(u8::is_ascii_alphabetic)
-        };
-        words.find(group)?;
-        words.next().map(|word| self.unquoted(word))
-    }
-
-    /// The word behind an option.
-    fn option(&self, option: &[u8]) -> Option<Range<usize>> {
-        let mut words = self.words();
-        words.find(|word| &self.text[word.clone()] == option)?;
-        words.next().map(|word| self.unquoted(word))
-    }
-
-    /// What a program writes once it has read a question: `read_until(b"Password: ")` and `write(b"x\n")`.
-    fn answered(&self) -> Option<Range<usize>> {
-        let close = memchr::memchr(b')', self.rest)?;
-        let prompt = &self.rest[..close];
-        [&b"assword"[..], b"assphrase"].iter().find(|word| memchr::memmem::find(prompt, word).is_some())?;
-        let behind = self.at + close;
-        let reach = &self.text[behind..self.text.len().min(behind + MAX_BEHIND / 2)];
-        let calls = [&b"write("[..], b"send(", b"sendall(", b"sendline("];
-        let behind_call = |call: &&[u8]| memchr::memmem::find(reach, call).map(|at| at + call.len());
-        let open = calls.iter().filter_map(behind_call).min()?;
-        let open = open + usize::from(reach.get(open) == Some(&b'b'));
-        let slashes = leading_slashes(&reach[open..], 7);
-        let quote = *reach.get(open + slashes).filter(|b| b"\"'".contains(b))?;
-        let start = open + slashes + 1;
-        let len = memchr::memchr(quote, &reach[start..])?;
-        let value = without_line_end(&reach[start..start + len]);
-        Some(behind + start..behind + start + value.len())
-    }
-
-    /// The value of the first cookie that `curl` is given.
-    fn cookie(&self) -> Option<Range<usize>> {
-        let cookie = self.short_option("curl ", b"b").or_else(|| {
-            let mut words = self.words();
-            words.find(|word| &self.text[word.clone()] == b"--cookie")?;
-            words.next().map(|word| self.unquoted(word))
-        })?;
-        let value = self.behind(cookie, b'=')?;
-        let len = self.text[value.clone()].iter().position(|b| *b == b';').unwrap_or(value.len());
-        Some(value.start..value.start + len)
-    }
-
-    /// Whether it is what every device has that nobody has set up.
-    fn is_known_community(&self, word: &Range<usize>) -> bool {
-        matches!(&self.text[word.clone()], b"public" | b"private")
-    }
-
-    /// `login attempt [root/x] failed`
-    fn attempted(&self) -> Option<Range<usize>> {
-        let inside = &self.rest[..memchr::memrchr(b']', self.rest)?];
-        let slash = memchr::memchr(b'/', inside)?;
-        Some(self.at + slash + 1..self.at + inside.len())
-    }
-
-    /// The word that begins with a sign, without it.
-    fn marked(&self, sign: u8) -> Option<Range<usize>> {
-        let word = self.words().find(|word| self.text[word.start] == sign)?;
-        Some(self.unquoted(word.start + 1..word.end))
-    }
-
-    /// `secret set … --value x`
-    fn secret_value(&self) -> Option<Range<usize>> {
-        let sets = [&b"secret set"[..], b"create secret", b"secrets set", b"create-secret", b"put-secret"];
-        let parameter =
-            || self.follows(b"put-parameter") && memchr::memmem::find(self.before, b"SecureString").is_some();
-        if !sets.iter().any(|words| self.follows(words)) && !parameter() {
-            return None;
-        }
-        if let Some(equals) = self.rest.strip_prefix(b"-value=") {
-            let len = equals.iter().position(u8::is_ascii_whitespace).unwrap_or(equals.len());
-            return Some(self.unquoted(self.at + 7..self.at + 7 + len));
-        }
-        self.word(0)
-    }
-
-    /// What stands from so many bytes on, up to a blank or quote.
-    fn up_to_end(&self, from: usize) -> Option<Range<usize>> {
-        let rest = self.rest.get(from..)?;
-        let len = rest.iter().position(|b| b.is_ascii_whitespace() || QUOTES.has(b)).unwrap_or(rest.len());
-        Some(self.at + from..self.at + from + len)
-    }
-
-    /// `<<< 'x'`
-    fn here_string(&self) -> Option<Range<usize>> {
-        let mut words = self.words();
-        words.find(|word| &self.text[word.clone()] == b"<<<")?;
-        words.next().map(|word| self.unquoted(word))
-    }
-
-    /// What `echo` or `printf` gives to the command: `echo x | gh auth login --with-token`.
-    fn piped(&self) -> Option<Range<usize>> {
-        let pipe = if self.rest.begins_with(b"|") { self.before.len() } else { memchr::memrchr(b'|', self.before)? };
-        let said = [&b"echo "[..], b"printf "]
-            .iter()
-            .find_map(|word| memchr::memmem::rfind(&self.before[..pipe], word).map(|at| at + word.len()))?;
-        let start = self.at - self.before.len();
-        let echo = Line { at: start + said, rest: &self.before[said..pipe], ..*self };
-        let mut words = echo.words().filter(|word| !self.text[word.clone()].begins_with(b"-"));
-        let format = |word: &Range<usize>| self.text[word.clone()].contains(&b'%');
-        let word = words.find(|word| !format(word))?;
-        words.next().is_none().then(|| self.unquoted(word))
-    }
-
-    /// Of `x\nx`, as a command is told a new password twice, the first.
-    fn first_line(&self, said: Range<usize>) -> Range<usize> {
-        let len = memchr::memmem::find(&self.text[said.clone()], b"\\n").unwrap_or(said.len());
-        said.start..said.start + len
-    }
-
-    /// `reg add HKLM\x /v DefaultPassword /d x`
-    fn registered(&self) -> Option<Range<usize>> {
-        let mut words = self.words();
-        words.find(|word| self.text[word.clone()].eq_ignore_ascii_case(b"/v"))?;
-        let name = words.next()?;
-        classify(&self.text[name]).filter(|class| class.is_password())?;
-        words.find(|word| self.text[word.clone()].eq_ignore_ascii_case(b"/d"))?;
-        words.next().map(|word| self.unquoted(word))
-    }
-
-    /// `OPENROWSET('SQLNCLI', 'host';'user';'x', …)`
-    fn third_field(&self) -> Option<Range<usize>> {
-        let mut fields = memchr::memmem::find_iter(self.rest, b"';'").map(|at| at + 3);
-        let start = fields.nth(1)?;
-        let len = memchr::memchr(b'\'', &self.rest[start..])?;
-        Some(self.at + start..self.at + start + len)
-    }
-
-    /// `"x" | ConvertTo-SecureString`
-    fn quoted_before_pipe(&self) -> Option<Range<usize>> {
-        let before = self.before.strip_suffix(b"ConvertT")?.trim_ascii_end().strip_suffix(b"|")?.trim_ascii_end();
-        let quote = *before.last().filter(|b| b"\"'".contains(b))?;
-        let inside = before[..before.len() - 1].strip_suffix(b"\\").unwrap_or(&before[..before.len() - 1]);
-        let open = memchr::memrchr(quote, inside)?;
-        let start = self.at - self.before.len();
-        Some(start + open + 1..start + inside.len())
-    }
-
-    /// What a script sends when it is asked for a password: `expect "assword:"` and `send "x\r"`.
-    fn sent(&self) -> Option<Range<usize>> {
-        let asked = &self.text[self.from..self.at];
-        let prompt = &asked[memchr::memmem::rfind(asked, b"xpect")?..];
-        [&b"assword"[..], b"assphrase", b"asscode"].iter().find(|word| memchr::memmem::find(prompt, word).is_some())?;
-        let open = self.rest.iter().take(16).position(|b| b"\"'".contains(b))?;
-        let between = self.rest[..open].strip_suffix(b"\\").unwrap_or(&self.rest[..open]);
-        let is_call = between.closes_with(b"(") || between.closes_with(b"(b");
-        if !(is_call || between.closes_with(b" ")) {
-            return None;
-        }
-        let quote = self.rest[open];
-        let inside = &self.rest[open + 1..];
-        let len = inside.iter().position(|b| *b == quote)?;
-        let value = without_line_end(&inside[..len]);
-        let start = self.at + open + 1;
-        Some(start..start + value.len())
-    }
-}
-
-/// A text without the keys that end a line, escaped once or more.
-fn without_line_end(mut value: &[u8]) -> &[u8] {
-    while let Some(shorter) = [&b"\\r"[..], b"\\n", b"\\"].iter().find_map(|end| value.strip_suffix(*end)) {
-        value = shorter;
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,6 +197,28 @@ mod tests {
             "az keyvault secret set --name n --value hunter2",
             "echo \"::add-mask::hunter2\"",
             "kinit bob <<< 'hunter2'",
+            "cryptsetup luksOpen /dev/sdb1 data <<< \"hunter2\"",
+            "echo 'hunter2' | kinit bob",
+            "printf 'hunter2' | docker secret create db_password -",
+            "openssl passwd -6 hunter2",
+            "rclone obscure 'hunter2'",
+            "lftp -e 'open -u bob,hunter2 files; ls'",
+            "mosquitto_passwd -b /etc/passwd bob hunter2",
+            "snmpwalk -v2c -c hunter2 10.0.0.1",
+            "mc alias set lake https://minio:9000 minio hunter2",
+            "security add-generic-password -a bob -w hunter2",
+            "consul kv put app/db/password hunter2",
+            "HKLM\\Software\\X /v Password /t REG_SZ /d \"hunter2\" /f",
+            "rocommunity hunter2",
+            "createUser bob SHA \"hunter2\" AES",
+            "radius-server host 10.0.0.2 key 0 hunter2",
+            "sentinel auth-pass mymaster hunter2",
+            "auth-user-pass\nbob\nhunter2",
+            "Default: hunter2\nNoEcho: true",
+            "1683021072.1 [0 10.0.0.1:5] \"AUTH\" \"bob\" \"hunter2\"",
+            "C: A1 LOGIN bob hunter2",
+            "Connection(server, 'cn=admin,dc=example', 'hunter2')",
+            "login attempt [root/hunter2] failed [2 of 3]",
             "echo hunter2 | gh auth login --with-token",
             "printf '%s' 'hunter2' | gcloud secrets versions add x --data-file=-",
             "expect \"assword:\"\nsend \"hunter2\\r\"",
@@ -464,6 +239,12 @@ mod tests {
             "client.docmd(\"AUTH PLAIN \" + response)",
             "aws ssm put-parameter --name n --type String --value 'hunter2'",
             "cargo login --registry mine",
+            "snmpwalk -v2c -c public 10.0.0.1",
+            "consul kv put app/db/host hunter2",
+            "sudo tee /etc/motd <<< 'hunter2'",
+            "search('dc=example,dc=org', '(uid=bob)')",
+            "auth-user-pass /etc/openvpn/auth.txt\nproto udp\nremote7",
+            "user LOGIN bob hunter2",
             "echo $TOKEN | gh auth login --with-token",
             "expect \"(yes/no)?\"\nsend \"yes\\r\"",
             "expect \"Password:\"\nsend \"$password\\r\"",

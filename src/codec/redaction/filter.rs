@@ -87,7 +87,7 @@ pub const DIGITS: u32 = 13;
 pub const RUN: u32 = 24;
 /// The most windows a filter has.
 pub const MAX_WINDOWS: usize = 128 * PARTS;
-const PARTS: usize = 3;
+const PARTS: usize = 4;
 /// Bytes of a window.
 pub const WINDOW: usize = 5;
 
@@ -313,7 +313,7 @@ impl Filter {
             let fit = |place: usize, byte: &u8| &self.exact[place][usize::from(*byte)];
             let (one, two, three, four, five) = (fit(0, one), fit(1, two), fit(2, three), fit(3, four), fit(4, five));
             let part = |part: usize| one[part] & two[part] & three[part] & four[part] & five[part];
-            [part(0), part(1), part(2)]
+            [part(0), part(1), part(2), part(3)]
         };
         match text[at..].first_chunk() {
             Some(bytes) => exact(bytes),

@@ -265,7 +265,9 @@ fn positional(text: &[u8], at: usize) -> Option<Range<usize>> {
         return word(3).filter(|range| text[range.start] != b'/');
     }
     if starts(b"net use ") {
-        return word(4).filter(|range| text[range.start] != b'/');
+        // Without a letter for the drive the share comes first.
+        let share = word(2).is_some_and(|range| text[range.start] == b'\\');
+        return word(if share { 3 } else { 4 }).filter(|range| text[range.start] != b'/');
     }
     if starts(b"lt login ") && text[..at].closes_with(b"vau") {
         return word(2).filter(|range| is_random(&text[range.clone()]));

@@ -25,6 +25,7 @@ mod filter;
 mod flags;
 mod json;
 mod kinds;
+mod lines;
 mod literals;
 mod marks;
 mod names;

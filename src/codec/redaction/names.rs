@@ -86,7 +86,7 @@ const TAILS: [u32; PASSWORDS.len()] = {
 #[rustfmt::skip]
 const PASSED: &[&str] = &[
     "store", "key", "trust", "root", "admin", "smtp", "mail", "ftp", "ldap", "auth", "login", "ssl", "http", "proxy",
-    "wifi", "ssh", "sudo", "vnc", "bind", "repl",
+    "wifi", "ssh", "sudo", "vnc", "bind", "repl", "deststore", "srcstore", "destkey", "srckey",
 ];
 
 /// What precedes `password` where a program names a text that it shows.
@@ -363,6 +363,7 @@ fn decide(last: &[u8], before: &[u8]) -> Option<Class> {
         {
             Some(Class::Short)
         }
+        (word, _) if word.closes_with(b"psk") => Some(Class::Short),
         (b"authorization" | b"authorisation", _) => Some(Class::Authorization),
         (b"cookie" | b"cookies" | b"setcookie", _) => Some(Class::Cookie),
         (
@@ -395,7 +396,9 @@ fn key(kind: &[u8], before: &[u8]) -> Option<Class> {
 
 /// The name of what an element of a page is for: `passwordInput`.
 pub fn field_of(name: &[u8]) -> Option<&[u8]> {
-    [&b"Input"[..], b"Field", b"Box", b"Element", b"El"].iter().find_map(|element| name.strip_suffix(*element))
+    [&b"Input"[..], b"Field", b"Box", b"Element", b"El", b"_input", b"_field", b"_box", b"_element", b"_elem", b"_el"]
+        .iter()
+        .find_map(|element| name.strip_suffix(*element))
 }
 
 #[inline]

@@ -222,7 +222,7 @@ const REFERENCES: &[&str] = &[
     "file:", "file://", "projects/", "secret/", "secrets/", "kv/", "/run/secrets", "/etc/", "/var/", "/vault/",
     "!vault", "!secret", "!Ref", "!Sub", "@Microsoft.KeyVault", "AWS::", "process.env", "os.environ", "System.",
     "ref+", "gcp-secret", "azurekeyvault", "lookup(", "var.", "local.", "module.", "data.", "steps.", "secrets.",
-    "http://", "https://",
+    "http://", "https://", "see ", "ask ",
 ];
 
 /// The first bytes of these prefixes, and the third: most values have others.

@@ -4,7 +4,9 @@
 use super::ends::{cell_end, cell_sign, tag_len, word_end};
 use super::operator::{ENDING_VERBS, Operator, Sign};
 use super::secret::{LONG_NUMBER, MAX_EXAMINED, Role, beginning, is_camel, is_short_choice, is_type};
-use super::word::{is_behind_user, is_of_code, is_of_tests, is_opening_template, is_word_of_sentence, text_follows};
+use super::word::{
+    is_behind_user, is_of_code, is_of_tests, is_opening_template, is_title, is_word_of_sentence, text_follows,
+};
 use super::{Finder, Found, blanks};
 use crate::codec::redaction::literals::Literals as _;
 use std::ops::Range;
@@ -17,7 +19,7 @@ use crate::codec::redaction::random::is_random;
 use crate::codec::redaction::values::{is_stand_in, is_template};
 
 /// How much of its line is read in front of a name.
-const MAX_BEFORE: usize = 160;
+pub(super) const MAX_BEFORE: usize = 160;
 /// The most signs of a sentence behind a value: many names may stand in front of one long run of them.
 const MAX_SIGNS: usize = 16;
 /// Words in front of a name that set it to the next word.
@@ -29,8 +31,17 @@ const SETTERS: &[&[u8]] = &[
 /// What follows `config` where a command sets the name to the next word.
 const CONFIGURING: &[&[u8]] = &[b"set", b"create", b"update", b"add"];
 /// Names of settings that stand in front of their value alone.
-const SERVER_SETTINGS: &[&[u8]] =
-    &[b"requirepass", b"masterauth", b"rootpw", b"bindpw", b"sv_password", b"rcon_password", b"AUTH"];
+const SERVER_SETTINGS: &[&[u8]] = &[
+    b"requirepass",
+    b"masterauth",
+    b"rootpw",
+    b"bindpw",
+    b"sv_password",
+    b"rcon_password",
+    b"AUTH",
+    b"auth_pass",
+    b"pre-shared-key",
+];
 /// Words of sentences that tell somebody a password, in front of its name.
 const TELLING: &[&[u8]] = &[b"use", b"using", b"with", b"enter", b"type", b"try", b"Use", b"Enter", b"Try"];
 /// The numbers of the ends that a reader remembers for values.
@@ -40,7 +51,7 @@ const WORD_END: usize = 3;
 const TAG_END: usize = 4;
 const COMMA_END: usize = 40;
 const BAR_END: usize = 41;
-const LINE_WORDS_END: usize = 42;
+pub(super) const LINE_WORDS_END: usize = 42;
 const OPEN_TAG_END: usize = 43;
 
 /// Where a value without quotes stands.
@@ -111,7 +122,7 @@ impl Finder<'_, '_> {
         }
         let here = self.reader.context(self.name.range.start);
         let (place, why) = self.place(at, operator, &here)?;
-        let end = self.end_of(at, place);
+        let end = self.before_markup(at, self.end_of(at, place));
         if end <= at {
             return None;
         }
@@ -132,6 +143,7 @@ impl Finder<'_, '_> {
         let role = match place {
             Place::Url | Place::Field | Place::Tag | Place::Setting | Place::Row => Role::Setting,
             Place::Mention => Role::Mention,
+            Place::CommaCell if self.is_option() => Role::Setting,
             Place::CommaCell | Place::BarCell | Place::Word => Role::Word,
         };
         // A redaction ends where the value does: what a quote or call follows is no value.
@@ -171,8 +183,15 @@ impl Finder<'_, '_> {
                 range.end = range.start + at - if joined { signs } else { 0 };
             }
         }
+        // `**x**` of Markdown.
+        if operator.sign == Sign::Space
+            && self.text[range.clone()].begins_with(b"**")
+            && self.text[range.end..].begins_with(b"**")
+        {
+            range.start += 2;
+        }
         // `user/password: bob/x`
-        if operator.sign == Sign::Colon
+        if matches!(operator.sign, Sign::Colon | Sign::Assign)
             && matches!(self.text[..self.name.range.start], [.., b'a'..=b'z' | b'A'..=b'Z', b'/'])
             && let Some(slash) = memchr::memchr(b'/', beginning(&self.text[range.clone()]))
         {
@@ -300,11 +319,19 @@ impl Finder<'_, '_> {
                 let row = first && last && self.name.class.is_password();
                 return Some((if row { Place::Row } else { Place::BarCell }, "the cell beside the name"));
             }
-            Sign::Cell => return Some((Place::Word, "the cell beside the name")),
+            // `Temp password - x` in a chat.
+            Sign::Cell => {
+                let said = self.name.class.is_password() && self.reader.kind(here.line_start) != Kind::Code;
+                return Some((if said { Place::Mention } else { Place::Word }, "the cell beside the name"));
+            }
             Sign::Comma => return Some((Place::CommaCell, "the cell beside the name")),
             _ => {}
         }
         if operator.sign == Sign::Assign && !spaced {
+            // `set /p PASSWORD=Enter password:`
+            if before.closes_with(b" /p ") {
+                return None;
+            }
             if matches!(last, Some(b'?' | b'&' | b'#'))
                 || last == Some(b'[') && before.closes_with(b"%5B")
                 || self.joined_by_ampersand(at)
@@ -372,7 +399,9 @@ impl Finder<'_, '_> {
                 if !in_call && self.name.class.is_password() && is_behind_user(before) {
                     return Some((Place::Mention, "what stands behind a user"));
                 }
-                Some((Place::Word, "a value that is no expression"))
+                // `root password = x`
+                let titled = !inside && kind != Kind::Code && self.is_whole_line(at) && is_title(before);
+                Some((if titled { Place::Mention } else { Place::Word }, "a value that is no expression"))
             }
             Sign::Colon if in_call => Some((Place::Word, "an argument that is no expression")),
             Sign::Colon => {
@@ -471,8 +500,13 @@ impl Finder<'_, '_> {
         if alone && (SERVER_SETTINGS.contains(&name) || self.is_below_login(here.line_start)) {
             return Some((Place::Setting, "a line of settings"));
         }
+        // `docker run -e POSTGRES_PASSWORD postgres:16` hands on what the environment has.
+        if matches!(last, b"-e" | b"--env") {
+            return None;
+        }
         // `PASS x` of FTP and POP.
-        if name == b"PASS" && before.is_empty() && self.is_whole_line(at) {
+        let said = before.is_empty() || matches!(last, b"-->" | b"--->" | b"->" | b"command:" | b"C:");
+        if name == b"PASS" && said && self.is_whole_line(at) {
             return Some((Place::Setting, "a command that sets the name"));
         }
         // `enable secret 0 x`, `username bob privilege 15 password 0 x` of routers.
@@ -483,8 +517,8 @@ impl Finder<'_, '_> {
         if self.name.class.is_password() && self.is_behind_login() {
             return Some((Place::Mention, "what stands behind a user"));
         }
-        // `username admin secret x` of routers.
-        if command == b"username" && self.name.class == Class::Secret && self.is_whole_line(at) {
+        // `username admin secret x`, `enable secret x` of routers.
+        if matches!(command, b"username" | b"enable") && self.name.class == Class::Secret && self.is_whole_line(at) {
             return Some((Place::Setting, "what a router is told"));
         }
         // `pass x` is a sentence more often than not.
@@ -506,78 +540,6 @@ impl Finder<'_, '_> {
             && self.reader.kind(here.line_start) != Kind::Code
             && memchr::memchr(b'(', before).is_none();
         Some((if log { Place::Mention } else { Place::Word }, "a word behind the name"))
-    }
-
-    /// Whether the line in front says who logs in.
-    fn is_below_login(&self, line_start: usize) -> bool {
-        let before = &self.text[line_start.saturating_sub(MAX_BEFORE)..line_start];
-        let Some(before) = before.strip_suffix(b"\n") else { return false };
-        let line = &before[memchr::memrchr(b'\n', before).map_or(0, |end| end + 1)..];
-        line.trim_ascii_start().begins_with(b"login ")
-    }
-
-    /// Whether the value ends with the line, perhaps before a comment.
-    fn is_whole_line(&self, at: usize) -> bool {
-        let end = self.end_of(at, Place::Setting);
-        let rest = blanks(self.text, end);
-        match self.text.get(rest) {
-            None | Some(b'\n' | b'\r' | b'"' | b'\'' | b'`' | b'#' | b'}') => true,
-            Some(b'\\') => true,
-            Some(b'/' | b'|' | b'-' | b'<') => rest > end || self.text[rest] == b'<',
-            Some(b',' | b';') => true,
-            _ => false,
-        }
-    }
-
-    /// The last byte of the line that holds the value.
-    fn last_byte(&self, at: usize) -> Option<u8> {
-        let end = self.last_word_end(at);
-        self.text[at..end].last().copied()
-    }
-
-    /// Where the line ends that holds `at`, without blanks at its end. Many names may stand in front of many blanks.
-    pub(super) fn last_word_end(&self, at: usize) -> usize {
-        self.reader.end(LINE_WORDS_END, at, || {
-            let line = &self.text[at..self.reader.line_end(at)];
-            at + line.trim_ascii_end().len()
-        })
-    }
-
-    fn is_comment(&self, before: &[u8]) -> bool {
-        let before = before.trim_ascii_start();
-        before.begins_with(b"#") || before.begins_with(b"//") || before.begins_with(b"--")
-    }
-
-    /// `<password `, `<ns:Password `
-    fn begins_tag(&self) -> bool {
-        let before = &self.text[..self.start()];
-        let space = before.strip_suffix(b":").map_or(0, |rest| {
-            1 + rest.iter().rev().take(24).take_while(|b| b.is_ascii_alphanumeric() || b"_-".contains(b)).count()
-        });
-        before[..before.len() - space].closes_with(b"<")
-    }
-
-    /// `self.password=`: an attribute of a program.
-    fn is_own(&self, before: &[u8]) -> bool {
-        [&b"self."[..], b"this.", b"cls.", b"@", b"->"].iter().any(|own| before.ends_with(own))
-    }
-
-    fn joined_by_ampersand(&self, at: usize) -> bool {
-        let end = self.end_of(at, Place::Url);
-        let next = &self.text[end..];
-        let name = next.iter().skip(1).take(40).take_while(|b| is_name(**b)).count();
-        next.first() == Some(&b'&') && name > 0 && next.get(1 + name) == Some(&b'=')
-    }
-
-    /// `a=b;Password=x;c=d`
-    fn is_field(&self, before: &[u8], at: usize) -> bool {
-        let near = &before[before.len().saturating_sub(80)..];
-        let joined = near.trim_ascii_end().closes_with(b";") && near.contains(&b'=');
-        let end = self.end_of(at, Place::Field);
-        let next = &self.text[end..];
-        let name = next.iter().skip(1).take(40).take_while(|b| is_name(**b) || **b == b' ').count();
-        let joins = next.first() == Some(&b';') && name > 1 && next.get(1 + name) == Some(&b'=');
-        joined || joins
     }
 
     /// Where the value that begins at `at` ends.

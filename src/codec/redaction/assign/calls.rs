@@ -53,6 +53,11 @@ const fn token(name: &'static str, argument: Argument) -> Call {
     Call { name, argument, class: Class::Key, role: Role::Assigned, chars: false }
 }
 
+/// A call with many other uses.
+const fn random(name: &'static str, argument: Argument) -> Call {
+    Call { name, argument, class: Class::Key, role: Role::Beside, chars: false }
+}
+
 /// A call whose secret is `"x".toCharArray()`.
 const fn chars(name: &'static str, argument: Argument) -> Call {
     Call { name, argument, class: Class::Password, role: Role::Assigned, chars: true }
@@ -61,6 +66,12 @@ const fn chars(name: &'static str, argument: Argument) -> Call {
 /// Names that begin with a dot or a sign are whole words.
 #[rustfmt::skip]
 const CALLS: &[Call] = &[
+    password("clientsecretcredential", Third), password("usernamepasswordcredential", Third), key("azurekeycredential", First),
+    key("servicescredentials", First), perhaps("influxdbclient", Third), random("boto3.session", Second), password("pbkdf2", First),
+    password("pbkdf2_hmac", Second), password("hashpw", First), password("pwd_context.verify", First), password("pwd_context.hash", First),
+    password("reader.decrypt", First), password("yagmail.smtp", Second), password("modify_password", Last), password("wlan.connect", Second),
+    password("sta_if.connect", Second), password("wifi.connect", Second), password("station.connect", Second), password("execute_kw", Third),
+    password("common.authenticate", Third), key("userhandler", Second), key("telegramclient", Last), key("construct_event", Third), password("pdo->__construct", Third), password("mysqli->__construct", Third),
     password("getconnection", Third), password("mysqli", Third), password("^pdo", Third),
     password("withemailandpassword", Third), password("wifi.begin", Second), password("username_pw_set", Second),
     password("^minio", Third), password("db.auth", Second), password("mysql_connect", Third), password("mysqli_connect", Third), password("mysql.connect", Third),
@@ -73,7 +84,7 @@ const CALLS: &[Call] = &[
     perhaps(".auth", Second), password("credentials.basic", Second), password("authtokens.basic", Second),
     password("plaincredentials", Second), password("passwordcredentials", Second), perhaps("credentials", Second),
     password("networkcredential", Second), password("pscredential", Second), perhaps("credential", Second),
-    password("passwordauthentication", Second), password("plainauth", Third), password("authprovider", Second),
+    password("usernametoken", Second), password("passwordauthentication", Second), password("plainauth", Third), password("authprovider", Second),
     perhaps("create_user", Third), perhaps("create_superuser", Third), perhaps("createuser", Third),
     perhaps("add_password", Last), password("sym_encrypt", Last), password("sym_decrypt", Last),
     password("aes_encrypt", Last), password("aes_decrypt", Last), password("^crypt", First),
@@ -92,6 +103,7 @@ const CALLS: &[Call] = &[
     key("urlsafetimedserializer", First), key("urlsafeserializer", First),
     token("^s3", Third), perhaps("^mysql", Fifth), perhaps("^postgresql", Fifth),
     password("real_connect", Fourth), password("^sequelize", Third), key("cookieparser", First), key("oauthhandler", Second), key("oauth1handler", Second),
+    random("^updater", First), random("^client", Second),
 ];
 
 /// The calls by the last letter of their names.
@@ -108,6 +120,8 @@ pub const CALL_WINDOWS: &[&str] = &[
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
     "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
     "word(", "egin(", "w_set", "inio(", "bot(", "thub(", "tlab(", "t.run", "h::ma", "d_has", "rlsaf", "s3([^)a-z]", "[ey]sql(", "enai(", "equel", "groq(", "opic(", "ient(",
+    "ion(['\"\\]", "kdf2", "hashp", "ext.v", "ext.h", "r.dec", ".smtp", "an.co", "if.co", "ifi.co", "on.co", "te_kw", "mon.a",
+    "ndler(", "dater(", "metok", "t_eve", "o->__", "li->_",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.
@@ -188,8 +202,11 @@ pub fn call_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
         |nth: usize| arguments.get(nth).is_some_and(|one| text[one.range.clone()].iter().all(u8::is_ascii_digit));
     // `login("x")` is given a token.
     let alone = call.name.ends_with("login") && arguments.len() == 1;
+    // `login("host", "bob", "x")`
+    let of_host = call.name.ends_with("login") && arguments.len() == 3 && arguments.iter().all(Given::is_word_of(text));
     let nth = match call.argument {
         _ if alone => 0,
+        _ if of_host => 2,
         First => 0,
         Second => 1,
         // A port may stand between the host and the user.
@@ -260,6 +277,13 @@ fn plain_of_sasl(reader: &Reader<'_>, call: &Call, open: usize) -> Option<Litera
 struct Given {
     range: Range<usize>,
     literal: Option<Literal>,
+}
+
+impl Given {
+    /// Whether an argument is a literal, and no path of a site.
+    fn is_word_of(text: &[u8]) -> impl Fn(&Given) -> bool + '_ {
+        |one| one.literal.as_ref().is_some_and(|literal| text.get(literal.start) != Some(&b'/'))
+    }
 }
 
 /// The arguments up to the first that has a name.

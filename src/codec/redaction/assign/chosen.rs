@@ -191,6 +191,7 @@ impl Finder<'_, '_> {
             between = &between[..between.len() - adverb.len()];
         }
         let between = between.trim_ascii_end();
+        let between = between.strip_suffix(b" **").unwrap_or(between);
         if between.closes_with(b" to") {
             let before = &self.text[self.name.range.start.saturating_sub(MAX_BEFORE)..self.name.range.start];
             let sentence = &before[memchr::memrchr2(b'\n', b'.', before).map_or(0, |at| at + 1)..];

@@ -1,5 +1,6 @@
 //! Where a value without quotes ends: at the end of a word, a cell or an element.
 
+use super::Finder;
 use crate::codec::redaction::byte_set::ByteSet;
 use crate::codec::redaction::literals::Literals as _;
 use crate::codec::redaction::marks;
@@ -75,4 +76,15 @@ fn begins_command(text: &[u8]) -> bool {
 fn begins_pair(text: &[u8]) -> bool {
     let name = text.iter().take(40).take_while(|b| is_name(**b) || **b == b'.').count();
     name > 0 && matches!(text.get(name), Some(b'=' | b':'))
+}
+
+/// What ends a block of Jira's notation.
+const MARKUP: &[&[u8]] = &[b"{code", b"{noformat", b"{quote", b"{color"];
+
+impl Finder<'_, '_> {
+    /// Where a word ends in front of what closes a block in a ticket: `password: x{noformat}`.
+    pub(super) fn before_markup(&self, at: usize, end: usize) -> usize {
+        let Some(word) = self.text.get(at..end).filter(|_| self.text.get(end) == Some(&b'}')) else { return end };
+        MARKUP.iter().find_map(|block| word.strip_suffix(*block)).map_or(end, |word| at + word.len())
+    }
 }

@@ -1,12 +1,15 @@
 //! Values assigned to names that announce a secret, in any notation: finds name, operator and value, and decides
 //! whether the value is a secret or an expression.
 
+mod announced;
 mod bare;
+mod bound;
 mod calls;
 mod chosen;
 mod ends;
 mod files;
 mod frame;
+mod line;
 mod literal;
 mod manifest;
 mod operator;
@@ -38,12 +41,13 @@ pub use secret::{Role, is_code, may_be_secret};
 
 use super::escapes::{is_after_escape, leading_slashes, trailing_slashes};
 use super::marks;
-use super::names::{Class, FOREIGN, classify, field_of, is_name};
+use super::names::{Class, FOREIGN, is_name};
 use super::random::is_random;
 use super::reader::Reader;
 use super::rules::{AUTHORIZATION, CREDENTIAL};
 use super::shape;
 use super::values::is_joint;
+use announced::{class_of, class_of_file};
 use literal::{Literal, literal};
 use operator::{Operator, Sign, operator};
 
@@ -66,9 +70,6 @@ const SETTERS: &[&[u8]] = &[
     b"setx ", b"setenv ", b"SetEnv ", b"set -x ", b"set -gx ", b"set -Ux ", b"ENV ", b"set ", b"set $", b"set_header ",
     b"add_header ", b"gi_param ", b"setq ", b"(def ", b"#define ", b" :", b"{:",
 ];
-/// Whose key a sentence speaks of.
-const OWNING: &[&[u8]] = &[b" the ", b" my ", b" your ", b" our ", b"The ", b"My ", b"Your "];
-
 /// A name that announces a secret.
 #[derive(Clone, Debug)]
 struct Name {
@@ -166,76 +167,11 @@ fn of_name(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
     }
 }
 
-/// What a name announces, with the words before it that belong to it: `fs.s3a.secret.key`, `API key`.
-fn class_of(reader: &Reader<'_>, range: &Range<usize>) -> Option<Class> {
-    let text = reader.text;
-    let name = &text[range.clone()];
-    if name == b"key" && text[..range.start].closes_with(b"login(") {
-        return Some(Class::Key);
-    }
-    // `the key for the api is x`
-    if name == b"key" && text[range.end..].begins_with(b" for ") && text[..range.start].closes_with(b" ") {
-        return Some(Class::Key);
-    }
-    // `here is the key: x`
-    if name == b"key"
-        && text[range.end..].begins_with(b": ")
-        && OWNING.iter().any(|word| text[..range.start].ends_with(word))
-    {
-        return Some(Class::Weak);
-    }
-    // `passwordInput.value = "x"`
-    if let Some(field) = text[range.end..].begins_with(b".value = ").then(|| field_of(name)).flatten() {
-        return classify(field);
-    }
-    // `kata sandi: x`
-    if name.eq_ignore_ascii_case(b"sandi") {
-        return (text[..range.start].closes_with(b"ata ")).then_some(Class::Password);
-    }
-    // `PRAGMA key = 'x'` of SQLCipher.
-    let pragma = || range.start > 6 && text[range.start - 7..range.start].eq_ignore_ascii_case(b"pragma ");
-    if (name.eq_ignore_ascii_case(b"key") || name.eq_ignore_ascii_case(b"rekey")) && pragma() {
-        return Some(Class::Password);
-    }
-    // `?key=x`
-    if name == b"key" && text.get(range.end) == Some(&b'=') && matches!(text[..range.start].last(), Some(b'?' | b'&')) {
-        return Some(Class::Weak);
-    }
-    // `10.0.0.7:6379> AUTH x`
-    if name == b"AUTH" && text[..range.start].closes_with(b"> ") {
-        return Some(Class::Password);
-    }
-    // A list of keys, whose line may end as JSON writes it.
-    let list = |signs: &&[u8]| text[range.end..].starts_with(signs);
-    if name == b"keys" && [&b": ["[..], b":\n", b":\\n", b":\r\n"].iter().any(list)
-        || name == b"tokens"
-            && [&b"\":[\""[..], b"\": [\"", b"\\\":[\\\"", b"\\\": [\\\"", b" = [\"", b": ['"].iter().any(list)
-    {
-        return Some(Class::Weak);
-    }
-    if name == b"getpass" && [&b" = lambda"[..], b"=lambda"].iter().any(list) {
-        return Some(Class::Password);
-    }
-    if !name.eq_ignore_ascii_case(b"key") || range.start == 0 || !matches!(text[range.start - 1], b'.' | b' ') {
-        return reader.classify(name);
-    }
-    let before = &text[..range.start - 1];
-    let word = before.iter().rev().take(24).take_while(|b| b.is_ascii_alphabetic()).count();
-    let start = before.len() - word;
-    let start = start + usize::from(word > 0 && is_after_escape(text, start + 1));
-    classify(&text[start..range.end]).filter(|class| *class == Class::Key)
-}
-
 /// `secret_file` announces nothing, but what is written into it is a secret.
 fn of_file(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
     let Some(class) = class_of_file(&reader.text[range.clone()]) else { return };
     let name = Name { end: range.end, range, class, quotes: None, is_foreign: false };
     found.extend(Finder { reader, text: reader.text, name }.redirected());
-}
-
-fn class_of_file(name: &[u8]) -> Option<Class> {
-    let (name, file) = name.split_at(name.len().checked_sub(5)?);
-    (file.eq_ignore_ascii_case(b"_file") || file.eq_ignore_ascii_case(b"-file")).then(|| classify(name)).flatten()
 }
 
 /// Where the word begins to be read whose part the filter has seen: its window may begin beside the word.
@@ -369,7 +305,8 @@ impl Finder<'_, '_> {
             let beside = beside.or_else(|| self.among_targets()).or_else(|| self.element_beside());
             let beside = beside.or_else(|| self.refused_input()).or_else(|| self.commented());
             let beside = beside.or_else(|| self.asserted()).or_else(|| self.documented()).or_else(|| self.echoed());
-            found.extend(beside.or_else(|| self.answered()));
+            let beside = beside.or_else(|| self.answered()).or_else(|| self.in_parentheses());
+            found.extend(beside.or_else(|| self.announced_below()));
         }
     }
 
@@ -454,13 +391,16 @@ impl Finder<'_, '_> {
     /// `PASSWORD 'x'`
     fn is_keyword_of_sql(&self, literal: &Literal, operator: &Operator) -> bool {
         let capitals = self.text[self.name.range.clone()].iter().all(|b| b.is_ascii_uppercase() || *b == b'_');
-        operator.sign == Sign::Space && literal.quote == b'\'' && capitals && self.name.class != Class::Token
+        // `%any : PSK "x"` of IPsec.
+        let quoted = literal.quote == b'\'' || &self.text[self.name.range.clone()] == b"PSK";
+        operator.sign == Sign::Space && quoted && capitals && self.name.class != Class::Token
     }
 
     /// Whether a command sets the name to what follows: `setx API_KEY "x"`.
     fn is_set(&self) -> bool {
         let before = &self.text[..self.name.range.start];
-        SETTERS.iter().any(|set| before.ends_with(set))
+        let name = &self.text[self.name.range.clone()];
+        SETTERS.iter().any(|set| before.ends_with(set)) || name == b"requirepass" || name == b"masterauth"
     }
 
     /// Whether a name for passwords and the literal are all that the line says, as settings of some servers have it.

@@ -73,32 +73,45 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     // An index, an optional member, an array of C, bold text in Markdown.
     loop {
         match text.get(at) {
+            Some(b']') if name.quotes.is_none() && past_found(text, at).is_some() => {
+                return past_found(text, at).map(filled);
+            }
             Some(b']') if name.quotes.is_none() && !text[..name.range.start].closes_with(b"[") => break,
             Some(b']' | b'?' | b'!' | b'*') if text.get(at + 1) != Some(&b'=') || text[at] == b']' => at += 1,
             // `find("password").fill("x")`
-            Some(b')') if name.quotes.is_some() && past_fill(text, at + 1).is_some() => {
-                return past_fill(text, at + 1).map(filled);
+            Some(b')') if name.quotes.is_some() && past_call(text, at + 1, FILLS).is_some() => {
+                return past_call(text, at + 1, FILLS).map(filled);
             }
             // `password.fill("x")`
-            Some(b'.') if name.quotes.is_none() && past_fill(text, at).is_some() => {
-                return past_fill(text, at).map(filled);
+            Some(b'.') if name.quotes.is_none() && past_call(text, at, FILLS).is_some() => {
+                return past_call(text, at, FILLS).map(filled);
             }
             Some(b'.') if name.quotes.is_none() && past_member(text, name, at).is_some() => {
                 return past_member(text, name, at).map(|end| Operator::new(Sign::Assign, end));
             }
-            Some(b'.' | b')') if name.quotes.is_none() => match past_equals(text, at) {
-                Some(end) => return Some(Operator::new(Sign::Compare, end)),
-                None => break,
-            },
+            Some(b'.' | b')') if name.quotes.is_none() => {
+                let compared = past_call(text, at, EQUALS).map(|end| Operator::new(Sign::Compare, end));
+                match compared.or_else(|| past_dots(text, at).map(|end| Operator::new(Sign::Assign, end))) {
+                    Some(operator) => return Some(operator),
+                    None => break,
+                }
+            }
             // `getPassword().equals("x")`
             Some(b'(') if name.quotes.is_none() && text.get(at + 1) == Some(&b')') => {
-                match past_equals(text, at + 2).or_else(|| past_result(text, at)) {
+                match past_call(text, at + 2, EQUALS).or_else(|| past_result(text, at)) {
                     Some(end) => return Some(Operator::new(Sign::Compare, end)),
                     None => break,
                 }
             }
             Some(b'"' | b'\'' | b'`') if name.quotes.is_some() && text[at - 1] == b']' => {
-                match past_selector(text, name.range.start, at) {
+                match past_selector(text, name.range.start, at).or_else(|| past_found(text, at)) {
+                    Some(end) => return Some(filled(end)),
+                    None => break,
+                }
+            }
+            // `page.fill("#password", "x")`
+            Some(b',') if name.quotes.is_some() && text[..name.range.start].closes_with(b"#") => {
+                match past_selector(text, name.range.start, at - 1) {
                     Some(end) => return Some(filled(end)),
                     None => break,
                 }
@@ -169,7 +182,7 @@ pub fn operator(reader: &Reader<'_>, name: &Name) -> Option<Operator> {
     {
         return Some(make(Sign::Assign, kind.len()));
     }
-    if first == 0xE2 && (rest.starts_with("→".as_bytes()) || rest.starts_with("⇒".as_bytes())) {
+    if first == 0xE2 && ARROWS.iter().any(|arrow| rest.starts_with(arrow.as_bytes())) {
         return Some(make(Sign::Cell, 3));
     }
     if to > at && first == 0xE2 && cell_sign(rest) > 0 {
@@ -284,8 +297,8 @@ fn past_verb(text: &[u8], name: &Name, at: usize, to: usize) -> Option<usize> {
             to = if text.get(to + word) == Some(&b' ') { blanks(text, to + word) } else { to };
         }
         let rest = &text[to..];
-        let value =
-            rest.first().is_some_and(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b":=,;.([{<\"'`|") }.has(b));
+        let value = !rest.begins_with(b"- ")
+            && rest.first().is_some_and(|b| b.is_ascii_graphic() && !const { &ByteSet::of(b":=,;.([{<\"'`|") }.has(b));
         let quoted = || rest.starts_with("«".as_bytes()) || rest.starts_with("“".as_bytes());
         return (foreign && (value || quoted())).then_some(to);
     };
@@ -322,6 +335,9 @@ fn past_alias(text: &[u8], name: &Name, at: usize) -> Option<usize> {
 fn closing_markup(rest: &[u8]) -> usize {
     if rest.begins_with(b"**") || rest.begins_with(b"__") {
         return 2;
+    }
+    if rest.begins_with(b"* ") {
+        return 1;
     }
     match rest {
         [b'<', b'/', name @ ..] => {
@@ -373,10 +389,12 @@ const MAX_FOREIGN_WORDS: usize = 6;
 /// Verbs that stand behind what they say.
 pub(super) const ENDING_VERBS: &[&str] =
     &["است", "هست", "می‌باشد", "میباشد", "می باشد", "です", "だ", "입니다", "이에요", "예요"];
+/// What leads from a name to its value in a chat.
+const ARROWS: &[&str] = &["→", "⇒", "➜", "➡", "➔", "⟶"];
 /// Verbs that say what something is.
 const VERBS_OF_BEING: &[&str] = &[
-    "is", "was", "are", "ist", "lautet", "est", "es", "é", "è", "jest", "это", "—", "是", "为", "は", "está", "هي",
-    "هو",
+    "is", "was", "are", "ist", "lautet", "est", "es", "é", "è", "jest", "это", "—", "–", "是", "为", "は", "está",
+    "هي", "هو",
 ];
 /// The first bytes of these verbs.
 const VERB_HEADS: &ByteSet = &{
@@ -419,9 +437,27 @@ const EQUALS: &[&str] = &[
     ".Should().Be(",
 ];
 
-/// Where the argument of such a call begins, if one stands at `at`.
-fn past_equals(text: &[u8], at: usize) -> Option<usize> {
-    EQUALS.iter().find(|call| text[at..].starts_with(call.as_bytes())).map(|call| at + call.len())
+/// Where the argument of one of these calls begins, if one stands at `at`.
+fn past_call(text: &[u8], at: usize, calls: &[&str]) -> Option<usize> {
+    calls.iter().find(|call| text[at..].starts_with(call.as_bytes())).map(|call| at + call.len())
+}
+
+/// `[name=password]').type("x")`: behind what closes around a name in a selector, where a call fills in what was found.
+#[inline(never)]
+fn past_found(text: &[u8], at: usize) -> Option<usize> {
+    let closes = |b: &&u8| const { &ByteSet::of(b"]\"'`\\") }.has(b);
+    let call = at + text[at..].iter().take(6).take_while(closes).count();
+    (text.get(call) == Some(&b')')).then(|| past_call(text, call + 1, FILLS)).flatten()
+}
+
+/// `password........x`, as some loggers set off what they print.
+#[inline(never)]
+fn past_dots(text: &[u8], at: usize) -> Option<usize> {
+    let dots = text[at..].iter().take(MAX_TYPE).take_while(|b| **b == b'.').count();
+    // A table of contents has a page or a link there.
+    let value = &text[at + dots..];
+    let page = value.begins_with(b"|") || value.iter().take_while(|b| !b.is_ascii_whitespace()).all(u8::is_ascii_digit);
+    (dots > 3 && !page).then_some(at + dots)
 }
 
 /// Members of a field or setting that hold what it is given: `password.value = "x"`.
@@ -441,11 +477,6 @@ const FILLS: &[&str] = &[
     ".send_keys(", ".sendKeys(", ".type(", ".fill(", ".set(", ".setValue(", ".typeText(", ".clear().type(", ".unwrap_or(",
     ".unwrap_or_else(|_| ", ".orElse(",
 ];
-
-/// Where the argument of such a call begins, if one stands at `at`.
-fn past_fill(text: &[u8], at: usize) -> Option<usize> {
-    FILLS.iter().find(|call| text[at..].starts_with(call.as_bytes())).map(|call| at + call.len())
-}
 
 /// How calls begin that are about a secret and are not given it, or not first.
 #[rustfmt::skip]

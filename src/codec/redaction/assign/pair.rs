@@ -80,6 +80,9 @@ impl Finder<'_, '_> {
                 let given = self.block(at, operator).or_else(|| self.in_braces(at, operator));
                 found.extend(given.or_else(|| self.member_below(at + 1, &["default", "value", "string"])));
             }
+            b'{' if operator.sign == Sign::Colon && self.name.quotes.is_some() => {
+                found.extend(self.value_of_object(at + 1))
+            }
             b if operator.sign == Sign::Comma && b.is_ascii_alphabetic() => found.extend(self.keyword_argument(at)),
             b if b.is_ascii_alphabetic() || const { &ByteSet::of(b"_$@&*!:") }.has(b) => self.call(at, operator, found),
             _ => {}
@@ -227,6 +230,8 @@ impl Finder<'_, '_> {
                         "hash",
                         "passwordhash",
                         "password_hash",
+                        "bcrypt",
+                        "sensitive",
                     ];
                     let role = if known.contains(&word.as_str()) || word.ends_with("str") || word.ends_with("string") {
                         operator.sign

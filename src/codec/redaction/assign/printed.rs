@@ -129,7 +129,7 @@ impl Finder<'_, '_> {
             return taken.then(|| self.found(one.start..one.end, "a literal that is filled in"));
         }
         if rest.first() != Some(&b'[')
-            || !(self.name.class.is_password() || matches!(self.name.class, Class::Secret | Class::Key))
+            || !(self.name.class.is_password() || matches!(self.name.class, Class::Secret | Class::Key | Class::Token))
             || !matches!(operator.sign, Sign::Assign | Sign::Colon)
             || operator.spaced
             || at > operator.end
@@ -220,6 +220,9 @@ impl Finder<'_, '_> {
     /// Whether the value is an argument of a call, which ends behind it and begins in the line or above: a word there is a
     /// variable. What prints an object calls it by its type: `User(login=joe, password=x)`.
     pub(super) fn is_argument(&self, range: &Range<usize>) -> bool {
+        if self.is_of_connection(range) {
+            return false;
+        }
         let is_inside = |b: &&u8| **b != b'\n';
         let (before, behind) = (&self.text[..self.name.range.start], &self.text[range.end..]);
         let mut open = 0;
@@ -238,6 +241,18 @@ impl Finder<'_, '_> {
             word.is_some_and(|first| !first.is_ascii_uppercase())
         });
         closes && is_called
+    }
+
+    /// `"host=db user=bob password=x"`: whether other settings of a connection stand beside it in the same string.
+    #[inline(never)]
+    fn is_of_connection(&self, range: &Range<usize>) -> bool {
+        let here = self.reader.context(self.name.range.start);
+        let Some((quote, open)) = here.string else { return false };
+        let from = open.max(range.start.saturating_sub(MAX_VALUE));
+        let reach = &self.text[from..self.text.len().min(range.end + MAX_VALUE / 2)];
+        let inside = &reach[..range.end - from + memchr::memchr(quote, &reach[range.end - from..]).unwrap_or(0)];
+        self.reader.charge(inside.len() / 8);
+        [&b"host="[..], b"dbname=", b"sslmode="].iter().any(|word| memchr::memmem::find(inside, word).is_some())
     }
 
     /// Whether a word of letters alone is what a key of a service is given: `api_key = "sunshine"`.

@@ -16,7 +16,7 @@ use crate::codec::redaction::reader::Reader;
 #[rustfmt::skip]
 const CONTINUING: &[&[u8]] = &[
     b"for", b"of", b"on", b"at", b"in", b"has", b"was", b"to", b"from", b"der", b"des", b"vom", b"von", b"du", b"de", b"del", b"do", b"da",
-    b"dos", b"di", b"della", b"changed", "für".as_bytes(), "för".as_bytes(), "для".as_bytes(), b"til", b"za", b"voor",
+    b"dos", b"di", b"della", b"changed", b"set", b"reset", b"rotated", b"updated", b"you", b"wurde", "für".as_bytes(), "för".as_bytes(), "для".as_bytes(), b"til", b"za", b"voor",
 ];
 /// Verbs behind such words in other languages.
 const OTHER_VERBS: &[&[u8]] = &[b"ist", b"lautet", b"est", b"es", "é".as_bytes(), "è".as_bytes()];
@@ -164,6 +164,7 @@ pub(super) fn past_phrase(reader: &Reader<'_>, name: &Name, at: usize) -> Option
         }
         let verb =
             matches!(word, b"is" | b"to") || nth == 0 && word == b"from" || nth > 1 && OTHER_VERBS.contains(&word);
+        let verb = verb || nth == 1 && word == b"auf";
         match text.get(end + usize::from(colon)) {
             Some(b' ') if verb || colon => return Some(end + usize::from(colon)),
             // `passcode for the door - x`
@@ -307,6 +308,52 @@ impl Finder<'_, '_> {
         taken.then(|| self.found(at..at + value.len(), "the element beside the name"))
     }
 
+    /// `wrong password (x) for bob`: a word that is no technique.
+    #[inline(never)]
+    pub(super) fn in_parentheses(&self) -> Option<Found> {
+        let text = self.text;
+        let inside = text[self.name.end..].strip_prefix(b" (").filter(|_| self.name.quotes.is_none())?;
+        let inside = &inside[..inside.len().min(MAX_PHRASE)];
+        let len =
+            inside.iter().position(|b| b.is_ascii_whitespace() || const { &ByteSet::of(b"()\"'`<>=,") }.has(b))?;
+        let value = &inside[..len];
+        let follows = inside.get(len + 1).is_none_or(|b| b.is_ascii_whitespace() || b".,:;\"'".contains(b));
+        let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+        let telling = value.iter().any(u8::is_ascii_lowercase) && (digits > 1 || !value.iter().all(|b| is_name(*b)));
+        if inside[len] != b')' || !follows || !telling || !self.name.class.is_password() {
+            return None;
+        }
+        let start = self.name.end + 2;
+        let line = self.reader.context(self.name.range.start).line_start;
+        let taken = self.reader.kind(line) != Kind::Code && self.may_be(value, Role::Mention);
+        taken.then(|| self.found(start..start + len, "what stands in parentheses behind the name"))
+    }
+
+    /// `Use the following password to go on:` and below it nothing but the value.
+    #[inline(never)]
+    pub(super) fn announced_below(&self) -> Option<Found> {
+        let text = self.text;
+        let end = self.reader.line_end(self.name.end);
+        let phrase = text[self.name.end..end.min(self.name.end + MAX_PHRASE + 1)].trim_ascii_end();
+        let said =
+            phrase.strip_suffix(b":").filter(|said| said.len() > 2 && said[0] == b' ' && phrase.len() <= MAX_PHRASE)?;
+        let of_phrase = |b: &u8| b.is_ascii_alphabetic() || *b == b' ' || *b >= 0x80;
+        if !self.name.class.is_password() || self.name.quotes.is_some() || !said.iter().all(of_phrase) {
+            return None;
+        }
+        let gap = text[end..].iter().take(8).take_while(|b| b.is_ascii_whitespace()).count();
+        let start = end + gap;
+        let line = &text[start..self.reader.line_end(start)];
+        let value = line[..line.len().min(MAX_PHRASE)].trim_ascii_end();
+        let alone = gap > 0
+            && line.len() <= MAX_PHRASE
+            && !value.is_empty()
+            && value.iter().all(|b| b.is_ascii_graphic() || *b >= 0x80);
+        let here = self.reader.context(self.name.range.start).line_start;
+        let taken = alone && self.reader.kind(here) != Kind::Code && self.may_be(value, Role::Mention);
+        taken.then(|| self.found(start..start + value.len(), "the line below what announces it"))
+    }
+
     /// The last value of a login: `creds: bob / x`, `credentials are bob:x`.
     pub(super) fn pair_of_login(&self) -> Option<Found> {
         self.is_login().then(|| login(self.reader, self.name.range.clone())).flatten()
@@ -354,8 +401,8 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
             found.extend(alone.then(|| word_of_login(reader, at + after + 3, false)).flatten());
             return;
         }
-        let tries = TRYING.iter().any(|verb| text[..start].ends_with(verb));
         let value = at + after + 1;
+        let tries = TRYING.iter().any(|verb| text[..start].ends_with(verb)) || begins_sentence(text, start, value);
         let version = matches!(text.get(value..value + 2), Some([b'v' | b'0'..=b'9', b'0'..=b'9' | b'.']));
         if tries && !version && text.get(at + after) == Some(&b':') {
             found.extend(word_of_login(reader, value, false));
@@ -374,6 +421,15 @@ pub fn login_values(reader: &Reader<'_>, at: usize, found: &mut Vec<Found>) {
             None => {}
         }
     }
+}
+
+/// `admin:x works on staging`
+fn begins_sentence(text: &[u8], start: usize, value: usize) -> bool {
+    let begins = start == 0 || text[start - 1] == b'\n';
+    let word = text.get(value..).unwrap_or_default();
+    let len = word.iter().take(MAX_PHRASE).take_while(|b| b.is_ascii_graphic()).count();
+    let goes_on = matches!(word.get(len..len + 2), Some([b' ', b'a'..=b'z']));
+    begins && goes_on && word[0].is_ascii_alphanumeric()
 }
 
 /// `use bob / x`, which ends at `end`.

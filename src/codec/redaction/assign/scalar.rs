@@ -55,7 +55,8 @@ impl Finder<'_, '_> {
                 let of_mark = |b: &u8| is_name(*b) || const { &ByteSet::of(b"!&:/.,") }.has(b);
                 if word == line.len()
                     || !line[..word].iter().all(of_mark)
-                    || [&b"!vault"[..], b"!Ref", b"!Sub", b"!secret", b"!env"].iter().any(|tag| line.starts_with(tag))
+                    || &line[..word] == b"!vault"
+                    || [&b"!Ref"[..], b"!Sub", b"!secret", b"!env"].iter().any(|tag| line.starts_with(tag))
                 {
                     return if word == line.len() { None } else { Some(None) };
                 }

@@ -41,6 +41,9 @@ impl Finder<'_, '_> {
             return Vec::new();
         }
         let at = self.past_blanks(&operator);
+        // `Authorization=[Bearer x]`, `"authorization": ["Bearer x"]`
+        let listed = self.text.get(at) == Some(&b'[');
+        let at = at + usize::from(listed);
         let quoted = literal(self.reader, at).filter(|literal| self.opens(literal));
         let range = match &quoted {
             Some(literal) if literal.formatted && self.text[literal.start..literal.end].contains(&b'{') => {
@@ -79,6 +82,10 @@ impl Finder<'_, '_> {
         } else {
             self.credentials_end(credentials.start).min(credentials.end)
         };
+        let end = match &self.text[credentials.start..end] {
+            [value @ .., b']'] if listed && quoted.is_none() => credentials.start + value.len(),
+            _ => end,
+        };
         let value = &self.text[credentials.start..end];
         let taken = match (known, quoted.is_some()) {
             (true, true) => !is_code(value) && !is_template(value) && !is_placeholder(value) && !value.contains(&b' '),
@@ -90,7 +97,7 @@ impl Finder<'_, '_> {
                     && !is_random(name)
                     && matches!(self.text.get(end), Some(b'"' | b'\\'));
                 // `f"Bearer {token}"`: what a program or a reader fills in has blanks and brackets of its own.
-                let filled = matches!(value.first(), Some(b'{' | b'<' | b'['));
+                let filled = matches!(value, [b'{' | b'<' | b'[', ..] | [b'$', b'{' | b'(', ..]);
                 let expression = filled || is_template(value) || is_placeholder(value) || value.contains(&b'(');
                 !expression && !value.is_empty() && !field
             }

@@ -47,6 +47,27 @@ impl Finder<'_, '_> {
         }
     }
 
+    /// `"adminPassword": {"value": "x"}`, `{"type": "securestring", "defaultValue": "x"}`: the member that holds the value.
+    #[inline(never)]
+    pub(super) fn value_of_object(&self, at: usize) -> Option<Found> {
+        let text = self.text;
+        let reach = &text[at..text.len().min(at + MAX_ITEM)];
+        let reach = &reach[..memchr::memchr(b'}', reach).unwrap_or(reach.len())];
+        self.reader.charge(reach.len() / 4);
+        [&b"value"[..], b"defaultValue"].iter().find_map(|member| {
+            let place = memchr::memmem::find(reach, member).filter(|place| *place > 0)?;
+            let quote = reach[place - 1];
+            let end = at + place + member.len();
+            let end = end + text[end..].iter().take(7).take_while(|b| **b == b'\\').count();
+            let quoted = matches!(quote, b'"' | b'\'') && text.get(end) == Some(&quote);
+            let colon = blanks(text, end + 1);
+            let one =
+                literal(self.reader, blanks(text, colon + 1)).filter(|_| quoted && text.get(colon) == Some(&b':'))?;
+            let taken = self.may_be(&text[one.start..one.end], Role::Assigned);
+            taken.then(|| self.found(one.start..one.end, "the member that holds the value"))
+        })
+    }
+
     /// `secrets:` and below it `- x`: only what is random, for such lists hold names more often.
     pub(super) fn items_below(&self, operator: &Operator, found: &mut Vec<Found>) {
         let text = self.text;

@@ -59,13 +59,26 @@ impl Finder<'_, '_> {
         let end = self.rows(first, &classes, found);
         self.reader.rows.set((open, end));
         if found.len() == known && placeholders(&text[first.min(end)..end]) == classes.len() {
-            self.bound_rows(end, &classes, found);
+            self.bound_rows(end, &text[open..close], &classes, found);
         }
     }
 
     /// The rows that fill in the placeholders of a statement which ends at `at`: `VALUES (?, ?)", ("bob", "x"))`.
-    fn bound_rows(&self, at: usize, classes: &[Option<Class>], found: &mut Vec<Found>) {
-        let Some((mut row, mut next)) = self.bound(at, classes.len()) else { return };
+    fn bound_rows(&self, at: usize, columns: &[u8], classes: &[Option<Class>], found: &mut Vec<Found>) {
+        let Some((mut row, mut next)) = self.bound(at, classes.len()) else {
+            for (nth, class) in classes.iter().enumerate() {
+                let Some(range) = class.and_then(|_| self.printed_parameter(at, nth)) else { continue };
+                if class.is_some_and(|class| may_be_secret(class, &self.text[range.clone()], Role::Setting)) {
+                    found.push(self.found(range, "the value of a column"));
+                }
+            }
+            return;
+        };
+        // `[["name", "bob"], ["password", "x"]]` of Rails: each list is a name and its value.
+        let named = |one: &Literal| memchr::memmem::find(columns, &self.text[one.start..one.end]).is_some();
+        if row.first().is_some_and(|one| one.as_ref().is_some_and(named)) {
+            return;
+        }
         for _ in 0..MAX_BOUND_ROWS {
             for (one, class) in row.iter().zip(classes) {
                 let Some(one) = one else { continue };
@@ -94,6 +107,13 @@ impl Finder<'_, '_> {
         }
         self.reader.charge(MAX_COLUMNS / 8);
         let from = at.saturating_sub(MAX_COLUMNS);
+        let line = self.reader.context(self.start()).line_start.max(from).min(at);
+        let numbered = text.get(at + 1).filter(|digit| text[at] == b'$' && matches!(digit, b'1'..=b'9'));
+        let nth = numbered.map_or_else(|| placeholders(&text[line..at]), |digit| usize::from(digit - b'1'));
+        if let Some(range) = self.printed_parameter(at, nth) {
+            let taken = self.may_be(&text[range.clone()], Role::Setting);
+            return taken.then(|| self.found(range, "what a placeholder is filled with"));
+        }
         let open = from + memchr::memrchr3(b'"', b'\'', b'`', &text[from..self.start()])?;
         let reach = &text[at..text.len().min(at + MAX_COLUMNS)];
         let close = at + memchr::memchr(text[open], reach)?;
@@ -113,7 +133,7 @@ impl Finder<'_, '_> {
     }
 
     /// The elements of the list in brackets that opens at `at`, and where it ends.
-    fn items(&self, at: usize) -> Option<(Vec<Option<Literal>>, usize)> {
+    pub(super) fn items(&self, at: usize) -> Option<(Vec<Option<Literal>>, usize)> {
         let close = match self.text.get(at)? {
             b'(' => b')',
             b'[' => b']',
@@ -231,12 +251,17 @@ impl Finder<'_, '_> {
         let stands =
             |sign: &u8| memchr::memchr(*sign, header).is_some_and(|at| *sign != BOX || cell_sign(&header[at..]) > 0);
         let Some(sign) = signs.into_iter().find(stands) else { return };
+        // `|| user || password ||` of Confluence.
+        let doubled = sign == b'|' && header.begins_with(b"||");
         // A table of Markdown has a rule below its head; other columns begin with the text or behind an empty line.
         let next = &text[end + 1..text.len().min(end + 1 + MAX_COLUMNS)];
         let next = &next[..memchr::memchr(b'\n', next).unwrap_or(next.len())];
         self.reader.charge(next.len() / 8);
+        let ruled = memchr::memmem::find(next, b"--").is_some() && next.iter().all(|b| b"|-:+ \r".contains(b));
+        // Without a rule a row may be one of a text.
+        let role = if sign != b'|' || ruled || doubled { Role::Setting } else { Role::Mention };
         let is_head = match sign {
-            b'|' => memchr::memmem::find(next, b"--").is_some() && next.iter().all(|b| b"|-:+ \r".contains(b)),
+            b'|' => ruled || doubled || is_framed(header) && is_framed(next) && !has_bar_above(&text[..start]),
             BOX => next.trim_ascii_start().starts_with(&[BOX]),
             _ => start == 0 || text[..start].closes_with(b"\n\n"),
         };
@@ -248,7 +273,10 @@ impl Finder<'_, '_> {
         if !header.iter().all(of_header) || !cells(header, sign).any(|cell| trimmed(cell) == own) {
             return;
         }
-        let classes: Vec<Option<Class>> = cells(header, sign).map(|cell| column_class(trimmed(cell))).collect();
+        let filled = |cell: &&[u8]| !doubled || !trimmed(cell).is_empty();
+        let heads = cells(header, sign).filter(filled).map(|cell| column_class(trimmed(cell)));
+        let outside = doubled.then_some(None);
+        let classes: Vec<Option<Class>> = outside.into_iter().chain(heads).chain(outside).collect();
         let mut at = end + 1;
         for _ in 0..MAX_ROWS {
             let stop = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |len| at + len);
@@ -264,7 +292,7 @@ impl Finder<'_, '_> {
             }
             for (cell, class) in cells(row, sign).zip(&classes) {
                 let value = trimmed(cell);
-                if let Some(class) = class.filter(|class| !rule && may_be_secret(*class, value, Role::Setting)) {
+                if let Some(class) = class.filter(|class| !rule && may_be_secret(*class, value, role)) {
                     let place = value.as_ptr() as usize - text.as_ptr() as usize;
                     let found_one = self.found(place..place + value.len(), "the value of a column");
                     found.extend((class != Class::Weak).then_some(found_one));
@@ -327,6 +355,19 @@ impl Finder<'_, '_> {
         }
         self.text.len().min(at + MAX_COLUMNS)
     }
+}
+
+/// Whether a line begins and ends with a bar.
+fn is_framed(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    line.len() > 2 && line.begins_with(b"|") && line.closes_with(b"|")
+}
+
+/// Whether the line above has a bar, so that what follows is a row among others.
+fn has_bar_above(before: &[u8]) -> bool {
+    let line = before.strip_suffix(b"\n").unwrap_or(before);
+    let line = &line[line.len().saturating_sub(MAX_COLUMNS)..];
+    memchr::memchr(b'|', &line[memchr::memrchr(b'\n', line).map_or(0, |end| end + 1)..]).is_some()
 }
 
 /// The cells of a line.

@@ -12,8 +12,9 @@ use crate::codec::redaction::names::is_name;
 
 /// How long a literal in front of a name is at most, and how far what a template fills in is read.
 const MAX_VALUE: usize = 160;
-/// How the names of calls end that compare two values, in small letters.
+/// How the names of calls end that compare two values, in small letters, and of those that compare or copy what stands first.
 const COMPARING: &[&[u8]] = &[b"equal", b"equals", b"same", b"assert_eq", b"asserteq"];
+const COPYING: &[&[u8]] = &[b"cmp", b"cpy", b"compare_digest", b"streq"];
 /// Calls that fill in what they find by a selector.
 const FILLING: &[&[u8]] = &[b"fill(", b"type(", b"typeText(", b"setValue(", b"pressSequentially("];
 /// What leads to a literal that a template takes where it has nothing else.
@@ -58,9 +59,7 @@ impl Finder<'_, '_> {
         let before = before.strip_suffix(b"!").unwrap_or(before);
         let word = before.iter().rev().take_while(|b| is_name(**b)).count();
         let word = before[before.len() - word..].to_ascii_lowercase();
-        ["cmp", "cpy", "equal", "equals", "compare_digest", "asserteq", "assert_eq", "streq"]
-            .iter()
-            .any(|known| word.ends_with(known.as_bytes()))
+        COMPARING.iter().chain(COPYING).any(|known| word.ends_with(known))
     }
 
     /// `assertEquals("x", config.getPassword())`, `require.Equal(t, "x", cfg.Password)`

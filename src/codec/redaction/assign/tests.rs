@@ -236,6 +236,58 @@ fn values_are_taken_from_tests_prompts_and_defaults() {
 }
 
 #[test]
+fn values_are_taken_from_cells_services_and_chats() {
+    for (text, expected) in [
+        ("cy.get('[name=password]').type('hunter2')", "hunter2"),
+        ("find(By.CSS, \"input[type='password']\").send_keys(\"hunter2\", Keys.ENTER)", "hunter2"),
+        ("page.fill(\"#password\", \"sunshine\")", "sunshine"),
+        ("password_field.send_keys(\"hunter2\")", "hunter2"),
+        ("Hikari - password........................hunter2", "hunter2"),
+        ("INFO token=[9scown475jehpe59op11j9z5]", "9scown475jehpe59op11j9z5"),
+        ("ERROR wrong password (hunter22) for bob", "hunter22"),
+        ("Use the following password to go on:\n\n1a067176a5648a48\n", "1a067176a5648a48"),
+        ("Admin password set to: Kaffee!12", "Kaffee!12"),
+        ("Temp password - letmein2", "letmein2"),
+        ("Password is **Kaffee!12**", "Kaffee!12"),
+        ("Password ➜ Kaffee!12", "Kaffee!12"),
+        ("{noformat}password: Kaffee!12{noformat}", "Kaffee!12"),
+        ("root password = letmein2", "letmein2"),
+        ("\"adminPassword\": { \"value\": \"hunter2\" }", "hunter2"),
+        ("password: !vault-plain \"hunter2\"", "hunter2"),
+        ("update users set password=? where id=?\n==> Parameters: Kaffee!12(String), 7(Long)", "Kaffee!12"),
+        ("UPDATE u SET \"password\" = $1 WHERE \"id\" = $2 -- PARAMETERS: [\"hunter2\",7]", "hunter2"),
+        (
+            "insert into u (name, password) values (?, ?)\nbinding parameter [1] as [VARCHAR] - [bob]\nbinding parameter [2] as [VARCHAR] - [hunter2]",
+            "hunter2",
+        ),
+        ("| db | user | password |\n| x | bob | hunter2 |", "hunter2"),
+        ("|| user || password ||\n| bob | hunter2 |", "hunter2"),
+        ("Client(key='n2rmwu4dy4vpx0z2zfbh4wg1')", "n2rmwu4dy4vpx0z2zfbh4wg1"),
+        ("get(url, params={\"key\": \"n2rmwu4dy4vpx0z2zfbh4wg1\"})", "n2rmwu4dy4vpx0z2zfbh4wg1"),
+        ("{\"username\":\"bob\",\"key\":\"n2rmwu4dy4vpx0z2zfbh4wg1\"}", "n2rmwu4dy4vpx0z2zfbh4wg1"),
+        ("{\"authorization\":[\"Bearer Kaffee!12\"]}", "Kaffee!12"),
+        ("{Authorization=[Bearer Kaffee!12], Accept=[x]}", "Kaffee!12"),
+    ] {
+        assert_eq!(taken(text), Some(expected), "{text}");
+    }
+    for text in [
+        "curl -H \"Authorization: Bearer ${TOKEN}\" https://x.example",
+        "docker run -e POSTGRES_PASSWORD postgres:16",
+        "set /p PASSWORD=Enter password:",
+        "| user | password |\n|---|---|\n| bob | see vault |",
+        "| type | text |\n| password | string |\n| token42 | x9 |",
+        "CHANGING THE PASSWORD.................|netrw-passwd|",
+        "The password................................1234",
+        "login with a password (OAuth2) or a token",
+        "sorted(rows, key='name')",
+        "{\"password\": {\"type\": \"string\", \"values\": \"hunter2\"}}",
+        "let password = letmein2",
+    ] {
+        assert_eq!(taken(text), None, "{text}");
+    }
+}
+
+#[test]
 fn code_and_prose_about_secrets_stay() {
     for text in [
         "   id  tokens  cost\n0   1    4096  0.12\n",

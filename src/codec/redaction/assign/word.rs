@@ -60,11 +60,31 @@ pub(super) fn is_behind_user(before: &[u8]) -> bool {
 /// Whether something begins here that stands for a value: `${X}`, `$(cmd)`, `{x}`, `<x>`, `[x]`.
 pub(super) fn is_opening_template(text: &[u8]) -> bool {
     match text {
-        [b'{' | b'[' | b'(', ..] | [b'$', b'{' | b'(', ..] => true,
+        [b'{' | b'[' | b'(', ..] | [b'$', b'{' | b'(', ..] | [b'<', b'(', ..] => true,
         [b'<', rest @ ..] => rest.iter().take(64).any(|b| *b == b'>'),
         [b'%', rest @ ..] => {
             rest.iter().take(64).any(|b| *b == b'%') && rest.first().is_some_and(u8::is_ascii_alphabetic)
         }
         _ => false,
     }
+}
+
+/// Words that declare what follows, or that a condition begins with.
+#[rustfmt::skip]
+const DECLARING: &[&[u8]] = &[
+    b"let", b"const", b"var", b"val", b"my", b"our", b"local", b"auto", b"string", b"String", b"str", b"char", b"final", b"static",
+    b"public", b"private", b"def", b"dim", b"Dim", b"type", b"export", b"global", b"set", b"return", b"if", b"and", b"or", b"where",
+    b"else", b"elif", b"not", b"mut", b"declare", b"readonly", b"object", b"byte", b"any", b"WHERE", b"AND", b"OR", b"SET", b"SELECT",
+];
+
+/// Whether a few words of letters, and none that declares the next, are all that the line has in front of a name: `root password = x`.
+#[inline(never)]
+pub(super) fn is_title(before: &[u8]) -> bool {
+    let words = before.trim_ascii();
+    let last = words.rsplit(|b| *b == b' ').next().unwrap_or_default();
+    (2..40).contains(&words.len())
+        && before.closes_with(b" ")
+        && words.iter().all(|b| b.is_ascii_alphabetic() || *b == b' ')
+        && !DECLARING.contains(&last)
+        && !words.split(|b| *b == b' ').next().is_some_and(|first| DECLARING.contains(&first))
 }

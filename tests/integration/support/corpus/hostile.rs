@@ -17,7 +17,10 @@ pub const PARTS: &[&str] = &[
     "(password) values (", "pass:", "chpasswd", "curl ", "AUTH ", "send \"", "expect ", "(echo ", " | ", "log in ", "<<< ",
     "--value ", "put-parameter ", "SecureString ", "change_password ", "lambda: ", "keys:", "VALUES (?, ?)", "password?", "it's ",
     "setx ", "Github(", "Bot(", "Client(", "«", "است", "lautet ", "\\u001b[0m", "\\\\u001b[0m", "creds: a / ", "SET PASSWORD FOR 'a' = ",
-    "account.key.", ".toCharArray()", "A1A1A1A1A1A1A1A1A1A1A1A1", "aaaaaaaaaaaaaaaaaaaaaaaa.",
+    "account.key.", " <<< ", "| kinit", "auth-user-pass\n", "NoEcho: true", "Default: ", "\"AUTH", "] \"AUTH\" ", "A1 LOGIN ", ",dc=", "cn=",
+    "| password |\n", "|| password ||\n", "password........", "password (", "password to go on:\n", "params={\"key", "\"username\",\"key\":",
+    "(key='", "binding parameter [1] as [", "Parameters: ", "PARAMETERS: [", "password=? ", "(password) values (?)", "{\"value\": ", "{code",
+    "#password\", ", "[name=password]').type(", "_field.send_keys(", "host= password=", ".toCharArray()", "A1A1A1A1A1A1A1A1A1A1A1A1", "aaaaaaaaaaaaaaaaaaaaaaaa.",
 ];
 
 /// Texts that were slow once.
