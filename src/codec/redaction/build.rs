@@ -129,7 +129,7 @@ impl Builder {
     fn names(&mut self) {
         PARTS.iter().for_each(|part| self.word(part, Duty::Name));
         keys().into_iter().for_each(|key| self.add(key, Duty::Name));
-        for word in ["[?&(]key=", "[?&]code=", "[{, ][\"']key", "\\\"key"] {
+        for word in ["[?&(]key=", "[?&]code=", "[{,][\"']key", "[{,]\\\"ke"] {
             self.word(word, Duty::Name);
         }
         self.word("keys:", Duty::Name);
@@ -137,7 +137,7 @@ impl Builder {
         self.word("basic", Duty::Basic);
         [
             "creds", "ogin:", "ogin ", " p: ", "log in", "get in", "ign in ", "vpn: ", "wifi:", "ssh: ", "dmin:",
-            "min /", " use ", " try ", "gangsd", "fiants", "denci", "denzi", "ggege",
+            "min /", " use ", "gangsd", "fiants", "denci", "denzi", "ggege",
         ]
         .iter()
         .for_each(|word| self.word(word, Duty::Login));

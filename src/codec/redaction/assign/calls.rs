@@ -70,7 +70,7 @@ const CALLS: &[Call] = &[
     key("servicescredentials", First), perhaps("influxdbclient", Third), random("boto3.session", Second), password("pbkdf2", First),
     password("pbkdf2_hmac", Second), password("hashpw", First), password("pwd_context.verify", First), password("pwd_context.hash", First),
     password("reader.decrypt", First), password("yagmail.smtp", Second), password("modify_password", Last), password("wlan.connect", Second),
-    password("sta_if.connect", Second), password("wifi.connect", Second), password("station.connect", Second), password("execute_kw", Third),
+    password("sta_if.connect", Second), password("wifi.connect", Second), password("execute_kw", Third),
     password("common.authenticate", Third), key("userhandler", Second), key("telegramclient", Last), key("construct_event", Third), password("pdo->__construct", Third), password("mysqli->__construct", Third),
     password("getconnection", Third), password("mysqli", Third), password("^pdo", Third),
     password("withemailandpassword", Third), password("wifi.begin", Second), password("username_pw_set", Second),
@@ -120,8 +120,7 @@ pub const CALL_WINDOWS: &[&str] = &[
     "rdaut", "thpro", "user(", "dd_pa", "rypt(", "sp_ad", "sp_pa", "jwt.[edsv]", "ernet", "hmac(", "mac.n", "ftp(",
     "l.cre", "bconn", "th_va", "eyspe", "aes.n", "eparse", "ochar", "nd_s(", "3.con", "uthha", "th1ha",
     "word(", "egin(", "w_set", "inio(", "bot(", "thub(", "tlab(", "t.run", "h::ma", "d_has", "rlsaf", "s3([^)a-z]", "[ey]sql(", "enai(", "equel", "groq(", "opic(", "ient(",
-    "ion(['\"\\]", "kdf2", "hashp", "ext.v", "ext.h", "r.dec", ".smtp", "an.co", "if.co", "ifi.co", "on.co", "te_kw", "mon.a",
-    "ndler(", "dater(", "metok", "t_eve", "o->__", "li->_",
+    "o3.se", "kdf2", "hashp", "wd_co", "l.smt", "lan.c", "ta_if", "wifi.", "te_kw", "serha", "dater(", "metok", "uct_e", "o->__", "li->_",
 ];
 
 /// How long the name of a call is at most, and how far its arguments are read.

@@ -177,7 +177,7 @@ fn of_file(reader: &Reader<'_>, range: Range<usize>, found: &mut Vec<Found>) {
 /// Where the word begins to be read whose part the filter has seen: its window may begin beside the word.
 #[inline]
 fn word_at(text: &[u8], at: usize) -> usize {
-    at + text[at..].iter().take(2).take_while(|b| !is_name(**b)).count()
+    at + text[at..].iter().take(3).take_while(|b| !is_name(**b)).count()
 }
 
 /// The name around a place within it, as far as it is looked at.
