@@ -529,6 +529,32 @@ fn a_reader_that_starts_before_the_oldest_event_is_told_of_the_gap() {
     assert_eq!(middle.take_gaps(), vec![]);
 }
 
+/// A segment that will be used again still has what it had, until the next one begins in it.
+#[test]
+fn segments_that_go_leave_no_hole_before_those_that_stay_wherever_the_process_ends() {
+    let options = Options { keep_bytes: 0, keep_age: Duration::ZERO, ..small() };
+    let disk = Sim::new(7);
+    let (journal, mut appender, _) = open(&disk, options.clone());
+    let stream = journal.stream("a").unwrap();
+    let mut cursor = journal.cursor("sink", &[stream], Start::Oldest, None).unwrap();
+    let mut n = 0;
+    while append(&journal, &mut appender, commit(stream, lines(n, 40))).is_ok() {
+        n += 40;
+    }
+    while let Some(last) = cursor.try_next(1 << 12).unwrap().last() {
+        cursor.settle(last.end_seq(), b"", None);
+        housekeeping::save_cursors(&journal.shared()).unwrap();
+    }
+    drop(cursor);
+    let before = journal.stats().segments;
+    for more in 0..8 {
+        append(&journal, &mut appender, commit(stream, lines(n + more, 1))).unwrap();
+        let (_, _, report) = open(&disk.copy(), options.clone());
+        assert_eq!(report.lost, [], "{} segments of {before}", journal.stats().segments);
+    }
+    assert!(before - journal.stats().segments > 2, "only {} went", before - journal.stats().segments);
+}
+
 #[test]
 fn a_reader_from_the_beginning_of_time_misses_what_there_was_and_no_more() {
     let (journal, _appender, stream) = reused(300);

@@ -227,12 +227,24 @@ impl Appender {
         }
         let mut removed = 0;
         while self.spare.is_some() && removed < SPARE_SEGMENTS && self.has_surplus() {
-            let gone = self.shared.state().segments.pop_front().expect("there is one");
-            self.remove(&gone.place);
+            self.remove_surplus();
             removed += 1;
         }
         let capacity = self.capacity();
         self.shared.capacity.swap(capacity, Ordering::AcqRel) < capacity
+    }
+
+    /// Removes the oldest file. That is the one that is to be used again: it still has what it had, and with the segment behind
+    /// it gone would stand before a hole. The segment takes its place.
+    fn remove_surplus(&mut self) {
+        let oldest = self.shared.state().segments.pop_front().expect("there is one");
+        if let Some(older) = self.spare.take() {
+            self.remove(&older);
+        }
+        match oldest.place.bytes == self.segment_bytes {
+            true => self.spare = Some(oldest.place),
+            false => self.remove(&oldest.place),
+        }
     }
 
     /// Whether the oldest segments could go and there are more such than reuse will need soon.
