@@ -10,6 +10,9 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRAILER};
 use hyper::{Response, StatusCode};
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Api;
 use super::acts::record_read;
@@ -169,7 +172,19 @@ pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
     // What cannot be read at all is a problem document, not half an export.
     let first = export.page().await.map_err(problem)?;
     record_read(api, &call, "activity_export", export.count);
-    let body = stream::unfold((export, Some(first)), next);
+    // Rows are read and written out on this runtime: the one that sends them has live clients to write to.
+    let runtime = Handle::current();
+    let body = stream::unfold((export, Some(first)), move |step| {
+        let made = AbortOnDropHandle::new(runtime.spawn(next(step)));
+        async {
+            match made.await.map_err(JoinError::try_into_panic) {
+                Ok(made) => made,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The agent has ended, and the connection with it: an export that stops here is not whole.
+                Err(Err(_)) => std::future::pending().await,
+            }
+        }
+    });
     let mut response = Response::new(Body::stream(StreamBody::new(body).boxed_unsync()));
     let headers = response.headers_mut();
     let (content_type, ending) = match format {
