@@ -2,15 +2,19 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::body::Body;
 use super::content::Packing;
 use super::discover::Found;
 use super::folders::Folders;
 use super::followed::{Followed, Origin, Past, fits};
-use super::identity::{HEAD_BYTES, Identity, Print};
+use super::identity::{HEAD_BYTES, Identity, Print, Stat};
 use super::tail::Tail;
 use crate::ranges::RangeTracker;
+
+/// How much is compared with a file that begins alike and is still there.
+const BEGINNING: usize = 16 * 1024;
 
 pub enum Classification {
     New,
@@ -75,7 +79,9 @@ impl Tail {
             if !unknown.is_relative(&file.family, &file.path, file.packing) {
                 continue;
             }
-            for past in &file.past {
+            // A copy is younger than its original.
+            let is_younger = found.stat.identity.birth >= file.identity.birth;
+            for past in file.past.iter().filter(|_| is_younger) {
                 if unknown.may_become_past(past)? {
                     return Ok(Classification::Wait);
                 }
@@ -190,6 +196,7 @@ impl UnknownFile<'_> {
         }
         if self.is_packed() {
             let is_named_like = self.found.path.with_extension("") == file.path;
+            let begins_alike = begins_alike && !(is_live && self.goes_on_otherwise(file)?);
             self.original_is_there |= is_live && is_named_like && !begins_alike;
             // Packing leaves the original there until it is done, and we read that first.
             let is_read = !is_live && file.body.is_none() && file.ranges.in_flight() == 0;
@@ -210,6 +217,21 @@ impl UnknownFile<'_> {
         }
         let is_short = self.is_fresh && self.head.len() < file.head.len.into();
         Ok(begins_alike || is_short || begins_with(self.folders, &file.path, &self.head)?)
+    }
+
+    /// Whether it goes on otherwise than a file that begins like it and is what it was when it was looked at: programs
+    /// write the same words at the beginning of every file.
+    fn goes_on_otherwise(&mut self, file: &Followed) -> io::Result<bool> {
+        let Ok((descriptor, stat)) = self.folders.open_file(&file.path) else { return Ok(false) };
+        let is_it = |stat: &Stat| stat.identity == file.identity && (stat.size, stat.modified) == file.state();
+        let descriptor = Arc::new(descriptor);
+        let (mut mine, mut other) = (Vec::new(), Vec::new());
+        Body::new(descriptor.clone(), Packing::None).read_at(0, BEGINNING, &mut other)?;
+        if !is_it(&stat) || !is_it(&Stat::of(&*descriptor)?) {
+            return Ok(false);
+        }
+        self.body.read_at(0, BEGINNING, &mut mine)?;
+        Ok(!other.starts_with(&mine) && self.body.damage().is_none())
     }
 }
 

@@ -44,6 +44,33 @@ fn a_file_that_came_and_went_while_the_agent_was_stopped_is_found_if_its_pattern
     }
 }
 
+/// Programs write the same words at the beginning of every file, more than tells files apart otherwise.
+#[test]
+fn packed_generations_that_begin_like_the_file_in_use_are_read_on() {
+    let banner = "# what each file begins with ".repeat(100) + "\n";
+    let begun = |range| banner.clone() + &lines(range);
+    for is_restarted in [true, false] {
+        let mut rig = Rig::new(&["a.log*"]);
+        rig.folder.write("a.log", begun(0..10));
+        rig.later(1);
+        if is_restarted {
+            rig.restart();
+        }
+        // One was read in part, one was never seen, and a copy of the one in use is made before that goes on.
+        rig.folder.remove("a.log");
+        rig.folder.write("a.log.2.gz", gzip(begun(0..20).as_bytes()));
+        rig.folder.write("a.log.1.gz", gzip(begun(20..30).as_bytes()));
+        rig.folder.write("a.log", begun(30..40));
+        (0..4).for_each(|_| rig.later(3));
+        rig.folder.write("a.log.0.gz", gzip(begun(30..45).as_bytes()));
+        rig.folder.append("a.log", lines(40..50));
+        (0..4).for_each(|_| rig.later(3));
+        let texts = rig.sorted();
+        let read: Vec<_> = texts.iter().filter(|text| text.starts_with("line")).cloned().collect();
+        assert_eq!(read, expected(0..50), "restarted: {is_restarted}");
+    }
+}
+
 #[test]
 fn what_is_left_of_a_file_that_nobody_saw_is_read_without_a_file_of_its_name() {
     let mut rig = Rig::new(&["a.log"]);
