@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::in_flight::Unsent;
 use super::parking::{At, Due};
 use super::unpark::{self, Unparked};
-use super::{Done, Feed, Loop, Replay, Reply, TICK, add, add_discarded, deliver};
+use super::{Done, Feed, Loop, Replay, Reply, TICK, add, add_discarded, deliver, saved};
 use crate::journal::dead_letters::Number;
 use crate::telemetry::{Counts, ParkedEnds};
 
@@ -40,7 +40,7 @@ impl<F: Feed> Loop<F> {
             // Dead letters that the disk has lost.
             add(&mut counts.dropped, "damage", counts.parked.saturating_sub(parked + resumed.come_again));
             counts.parked = parked;
-            counts.waiting = self.feed.waiting_events() + parked;
+            counts.waiting = saved::waiting(&self.feed, self.covered) + parked;
         });
         self.connection.lock().parking.resume(resumed.lots, Instant::now());
         true

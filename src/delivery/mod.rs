@@ -150,6 +150,9 @@ struct Loop<F> {
     concurrency: ConcurrencyLimit,
     /// Events passed over, and counted, that the cursor has not reached.
     skipped: Vec<Skipped>,
+    /// So many events before this `seq` are in the totals since the sink's memory covers them, though a crash has left the
+    /// cursor behind them.
+    covered: (u64, u64),
     opened: bool,
     /// Whether the sink must be written one batch after another.
     one_at_a_time: bool,
@@ -173,7 +176,7 @@ impl<F: Feed> Delivery<F> {
         let mut saved = Saved::read(&feed, tag);
         metrics.update(|counts| {
             totals::decode(&saved.totals, counts);
-            (counts.skipped, counts.waiting) = (0, feed.waiting_events() + counts.parked);
+            (counts.skipped, counts.waiting) = (0, saved.waiting(&feed) + counts.parked);
         });
         cx.position = saved.position;
         cx.memory = saved.memory.take().map(|memory| (saved.position, memory));
@@ -194,6 +197,7 @@ impl<F: Feed> Delivery<F> {
             memory,
             lacks_memory: false,
             skipped: Vec::new(),
+            covered: (saved.position, saved.covered),
             opened: false,
             one_at_a_time: false,
             stopping: false,
@@ -395,6 +399,7 @@ impl<F: Feed> Loop<F> {
             None if again.is_any() => self.connection.lock().memory.as_ref().map(|(_, memory)| memory.clone()),
             None => None,
         };
+        let covered = self.covered;
         let (feed, skipped, ends_saved) = (&mut self.feed, &mut self.skipped, &mut self.ends_saved);
         let seq_end = ended.last().map_or(feed.position(), |last| last.seq_end);
         self.connection.metrics.update(|counts| {
@@ -414,7 +419,7 @@ impl<F: Feed> Loop<F> {
                 feed.settle(position, &totals_at(counts, skipped, position), None);
             }
             counts.skipped = skipped.iter().map(|gap| gap.events).sum();
-            counts.lag_events = feed.waiting_events().saturating_sub(counts.skipped);
+            counts.lag_events = saved::waiting(feed, covered).saturating_sub(counts.skipped);
             counts.waiting = counts.lag_events + counts.parked;
             counts.lag_seconds = oldest.filter(|_| counts.lag_events > 0).map_or(0.0, seconds_since);
         });

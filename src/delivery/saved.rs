@@ -16,6 +16,21 @@ pub struct Saved {
     pub position: u64,
     pub totals: Vec<u8>,
     pub memory: Option<Bytes>,
+    /// Events that the totals have on top of the cursor's own.
+    pub covered: u64,
+}
+
+/// Events that wait: those of the feed, but for what is counted as ended before a `seq` that its cursor has yet to reach.
+pub fn waiting(feed: &impl Feed, (to, covered): (u64, u64)) -> u64 {
+    let behind = if feed.position() < to { covered } else { 0 };
+    feed.waiting_events().saturating_sub(behind)
+}
+
+/// Events that had passed the cursor by these totals.
+fn passed(totals: &[u8]) -> u64 {
+    let mut counts = Counts::default();
+    totals::decode(totals, &mut counts);
+    counts.addressed() + counts.parked
 }
 
 impl Saved {
@@ -26,17 +41,24 @@ impl Saved {
 
     pub fn of(position: u64, totals: Vec<u8>, memory: Option<Bytes>, tag: StateTag) -> Saved {
         let Some(stored) = memory.and_then(Stored::read) else {
-            return Saved { position, totals, memory: None };
+            return Saved { position, totals, memory: None, covered: 0 };
         };
         // A cursor that somebody has put back lies before its own totals. It is believed; one that a crash has left
         // behind its memory is not, for what the memory covers has ended.
         let was_put_back = totals::decode(&totals, &mut Counts::default()).is_some_and(|settled| position < settled);
-        let (position, totals) = match stored.seq_end > position && !was_put_back {
-            true => (stored.seq_end, stored.totals),
-            false => (position, totals),
+        let (position, totals, covered) = match stored.seq_end > position && !was_put_back {
+            true => {
+                let covered = passed(&stored.totals).saturating_sub(passed(&totals));
+                (stored.seq_end, stored.totals, covered)
+            }
+            false => (position, totals, 0),
         };
         let is_own = stored.tag.is_none_or(|written| written == *tag.bytes());
-        Saved { position, totals, memory: is_own.then_some(stored.memory) }
+        Saved { position, totals, memory: is_own.then_some(stored.memory), covered }
+    }
+
+    pub fn waiting(&self, feed: &impl Feed) -> u64 {
+        waiting(feed, (self.position, self.covered))
     }
 
     /// What is kept as memory: it carries the position and the totals of its own moment.

@@ -172,7 +172,9 @@ fn check_the_accounting(setup: &Setup, plan: &Plan) {
     let counts = setup.counts();
     assert_eq!(counts.addressed(), plan.fates.len() as u64, "{counts:?}");
     let behind = FIRST_SEQ + plan.fates.len() as u64 - setup.feed.position();
-    assert_eq!(counts.waiting, behind + counts.parked, "{counts:?}");
+    // What the sink's memory covers does not wait, though a crash has left the cursor behind it.
+    let covers = plan.remembers && plan.keeps_memory && !plan.orderly && counts.waiting < behind + counts.parked;
+    assert!(covers || counts.waiting == behind + counts.parked, "{behind} behind, {counts:?}");
 }
 
 async fn run(plan: Plan) {

@@ -358,6 +358,13 @@ async fn totals_and_the_sinks_memory_survive_a_restart_even_if_the_memory_is_ahe
     setup.feed.saves_after(u64::MAX);
     setup.run(Policy { batch: few(2), ..Policy::default() }).await;
     assert_eq!(setup.script.memory_at_open(), [None]);
+    setup.feed.crash(true);
+    // A life that ends, for all its events, before it has read one.
+    let short = setup.again();
+    short.script.open_fails([Failure::transient("busy")]);
+    short.kill.cancel();
+    short.run(Policy { batch: few(2), ..Policy::default() }).await;
+    assert_eq!((short.counts().delivered, short.counts().waiting), (4, 0), "what the memory covers does not wait");
     setup.feed.push(&[2]);
     setup.feed.crash(true);
     let again = setup.again();
