@@ -11,8 +11,6 @@ use hyper::body::Frame;
 use hyper::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRAILER};
 use hyper::{Response, StatusCode};
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Api;
 use super::acts::record_read;
@@ -22,7 +20,7 @@ use super::reading::{check_fields, deadline, filter, newest, problem, reader, vi
 use super::routes::Call;
 use super::shape::{Event, log_row};
 use crate::component::Reader;
-use crate::net::http::{Body, Problem};
+use crate::net::http::{Body, Problem, on};
 use crate::net::{Principal, Role};
 use crate::query::request::{PageRequest, ReadError, Row};
 use crate::units::Timestamp;
@@ -175,13 +173,12 @@ pub async fn export(api: &Api, call: Call) -> Result<Answer, Problem> {
     // Rows are read and written out on this runtime: the one that sends them has live clients to write to.
     let runtime = Handle::current();
     let body = stream::unfold((export, Some(first)), move |step| {
-        let made = AbortOnDropHandle::new(runtime.spawn(next(step)));
-        async {
-            match made.await.map_err(JoinError::try_into_panic) {
-                Ok(made) => made,
-                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        let runtime = runtime.clone();
+        async move {
+            match on(&runtime, next(step)).await {
+                Some(made) => made,
                 // The agent has ended, and the connection with it: an export that stops here is not whole.
-                Err(Err(_)) => std::future::pending().await,
+                None => std::future::pending().await,
             }
         }
     });

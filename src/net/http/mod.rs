@@ -22,6 +22,7 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, warn};
@@ -89,6 +90,16 @@ pub trait Handler: Send + Sync + 'static {
     fn connection_failed(&self, class: &'static str);
 }
 
+/// What a future gives on another runtime, where it ends with this one and panics as it would here; `None` if that runtime
+/// ends before.
+pub async fn on<T: Send + 'static>(runtime: &Handle, future: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    match AbortOnDropHandle::new(runtime.spawn(future)).await.map_err(JoinError::try_into_panic) {
+        Ok(given) => Some(given),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => None,
+    }
+}
+
 /// Answers on another runtime than the one that serves the connections.
 pub struct AnsweredOn<H> {
     pub runtime: Handle,
@@ -98,15 +109,9 @@ pub struct AnsweredOn<H> {
 impl<H: Handler> Handler for AnsweredOn<H> {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let handler = self.handler.clone();
-        let answer = self.runtime.spawn(async move { handler.handle(request, peer).await });
         // Given up with its connection.
-        match AbortOnDropHandle::new(answer).await {
-            Ok(response) => response,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Problem::stopping().closing().into_response(),
-            },
-        }
+        let answer = on(&self.runtime, async move { handler.handle(request, peer).await }).await;
+        answer.unwrap_or_else(|| Problem::stopping().closing().into_response())
     }
 
     fn connection_failed(&self, class: &'static str) {
