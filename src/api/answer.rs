@@ -59,7 +59,8 @@ impl Answer {
             Answer::Whole { status, content_type, body, max_age } => (status, content_type, body, max_age),
         };
         let tag = tag_of(&body);
-        if status == StatusCode::OK && request.get(IF_NONE_MATCH).is_some_and(|known| matches_tag(known, &tag)) {
+        let mut known = request.get_all(IF_NONE_MATCH).iter();
+        if status == StatusCode::OK && known.any(|known| matches_tag(known, &tag)) {
             let mut response = Response::new(Body::from(Vec::new()));
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             finish(response.headers_mut(), &tag, max_age);
@@ -93,8 +94,10 @@ fn tag_of(body: &[u8]) -> String {
     format!("W/\"{}\"", &blake3::hash(body).to_hex()[..24])
 }
 
+/// Weak or strong, a tag is compared as if it were weak.
 fn matches_tag(known: &HeaderValue, tag: &str) -> bool {
-    known.to_str().is_ok_and(|known| known.trim() == "*" || known.split(',').any(|one| one.trim() == tag))
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    known.to_str().is_ok_and(|known| known.trim() == "*" || known.split(',').any(|one| opaque(one) == opaque(tag)))
 }
 
 /// Whether a client takes bodies in this encoding.
@@ -139,11 +142,20 @@ mod tests {
     #[test]
     fn an_answer_that_the_client_has_is_not_sent_again() {
         let first = Answer::json(b"{}".to_vec()).respond(&HeaderMap::new());
-        let tag = first.headers()[ETAG].clone();
+        let tag = first.headers()[ETAG].to_str().unwrap().to_owned();
+        let strong = tag.strip_prefix("W/").unwrap().to_owned();
+        // RFC 9110, 13.1.2: tags are compared weakly.
+        for known in [tag.clone(), strong.clone(), format!("\"x\", {tag}"), format!("{strong} , W/\"x\"")] {
+            let mut again = HeaderMap::new();
+            again.insert(IF_NONE_MATCH, HeaderValue::from_str(&known).unwrap());
+            assert_eq!(Answer::json(b"{}".to_vec()).respond(&again).status(), StatusCode::NOT_MODIFIED, "{known}");
+            assert_eq!(Answer::json(b"[]".to_vec()).respond(&again).status(), StatusCode::OK, "{known}");
+        }
+        // The list may be in several header lines.
         let mut again = HeaderMap::new();
-        again.insert(IF_NONE_MATCH, tag);
+        again.append(IF_NONE_MATCH, HeaderValue::from_static("\"x\""));
+        again.append(IF_NONE_MATCH, HeaderValue::from_str(&tag).unwrap());
         assert_eq!(Answer::json(b"{}".to_vec()).respond(&again).status(), StatusCode::NOT_MODIFIED);
-        assert_eq!(Answer::json(b"[]".to_vec()).respond(&again).status(), StatusCode::OK);
     }
 
     #[test]

@@ -369,6 +369,11 @@ fn accept_key(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(derive_accept_key(key.as_bytes()))
 }
 
+/// The last message, with the reason.
+fn closing(code: CloseCode, reason: &'static str) -> Message {
+    Message::Close(Some(CloseFrame { code, reason: reason.into() }))
+}
+
 async fn serve(
     request: Request<hyper::body::Incoming>,
     mut client: Client,
@@ -388,7 +393,7 @@ async fn serve(
     loop {
         let message = tokio::select! {
             live = client.next() => match live {
-                None => break,
+                None => closing(CloseCode::Away, "the agent stops"),
                 Some(Live::Frames(frames)) => rows_message(&frames),
                 Some(Live::Gap { events, from_seq, to_seq }) => Message::text(format!(
                     "{{\"type\":\"gap\",\"missed\":{events},\"from\":{from_seq},\"to\":{}}}", to_seq.saturating_sub(1)
@@ -396,17 +401,14 @@ async fn serve(
             },
             // Pings are answered by the library; whatever else a client says is passed over.
             heard = receiver.next() => match heard {
-                Some(Err(Error::Capacity(_))) => Message::Close(Some(CloseFrame {
-                    code: CloseCode::Size,
-                    reason: "the message is too large".into(),
-                })),
+                Some(Err(Error::Capacity(_))) => closing(CloseCode::Size, "the message is too large"),
                 None | Some(Err(_)) | Some(Ok(Message::Close(_))) => break,
                 Some(Ok(_)) => continue,
             },
             () = silence.ends() => Message::Ping(Bytes::new()),
             () = access.due() => match access.holds().await {
                 true => continue,
-                false => break,
+                false => closing(CloseCode::Policy, "the token is no longer valid"),
             },
         };
         silence.begins_anew();

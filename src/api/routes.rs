@@ -501,7 +501,12 @@ pub fn find(method: &Method, path: &str) -> Found {
     if others.is_empty() {
         Found::Nothing
     } else {
-        Found::OtherMethods(others.iter().map(|(method, _)| *method).collect())
+        // Where there is a `GET` there is a `HEAD`.
+        let methods = others.iter().flat_map(|(method, _)| match *method {
+            "GET" => ["GET", "HEAD"].iter(),
+            _ => std::slice::from_ref(method).iter(),
+        });
+        Found::OtherMethods(methods.copied().collect())
     }
 }
 
@@ -545,9 +550,10 @@ mod tests {
         assert_eq!(found("HEAD", "/api/logs/42"), "GET /api/logs/{id} [\"42\"]");
         assert_eq!(found("GET", "/api/logs/a%20b+c/context"), "GET /api/logs/{id}/context [\"a b+c\"]");
         assert_eq!(found("GET", "/api/logs/a=b&c%3D%26"), "GET /api/logs/{id} [\"a=b&c=&\"]");
-        assert_eq!(found("PUT", "/api/logs"), "GET, POST");
-        assert_eq!(found("POST", "/api/dlq/1"), "GET, DELETE");
-        assert_eq!(found("POST", "/api/logs/export"), "GET");
+        assert_eq!(found("PUT", "/api/logs"), "GET, HEAD, POST");
+        assert_eq!(found("POST", "/api/dlq/1"), "GET, HEAD, DELETE");
+        assert_eq!(found("POST", "/api/logs/export"), "GET, HEAD");
+        assert_eq!(found("GET", "/api/reload"), "POST");
         for nothing in ["/api", "/api/logs/", "/api/dlq/1/2", "/weirhealth", "//health", "/api/log"] {
             assert_eq!(found("GET", nothing), "nothing", "{nothing}");
         }
