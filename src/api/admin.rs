@@ -93,7 +93,7 @@ pub async fn all_activity(api: &Api, call: Call) -> Result<Answer, Problem> {
     });
     let body = array(rows);
     record_read(api, &call, "activity_read", users.len() as u64);
-    Ok(Answer::json(body))
+    Ok(Answer::json(body).cached(CACHED))
 }
 
 pub async fn system_stats(api: &Api, call: Call) -> Result<Answer, Problem> {
@@ -154,11 +154,17 @@ fn recent_error(row: &Row) -> Vec<u8> {
 pub fn error_type(event: &Event<'_>) -> Option<String> {
     event.text("error_type").map(|text| text.into_owned()).or_else(|| {
         let message = event.text("error_message")?;
-        let last = message.trim_end().lines().next_back()?;
-        let (class, _) = last.split_once(':')?;
-        let is_class = !class.is_empty() && class.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
-        is_class.then(|| class.to_owned())
+        let message = message.trim();
+        // A message begins with the class; a whole trace has it in its last line.
+        [message.lines().next()?, message.lines().next_back()?].into_iter().find_map(class_of)
     })
+}
+
+/// The name before the first `:`, if it can be one.
+fn class_of(line: &str) -> Option<String> {
+    let (class, _) = line.split_once(':')?;
+    let is_class = !class.is_empty() && class.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+    is_class.then(|| class.to_owned())
 }
 
 pub async fn activity(api: &Api, call: Call) -> Result<Answer, Problem> {
@@ -296,4 +302,41 @@ pub fn stream_row(row: &Row) -> Vec<u8> {
         object.raw(name, event.get(name));
     }
     object.raw("is_admin", Some(event.get("is_admin").unwrap_or(b"false"))).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::request::Keyset;
+
+    #[test]
+    fn an_error_has_the_class_before_the_first_colon_of_its_message() {
+        let of = |message: &str| {
+            let row = Row {
+                seq: 1,
+                time: Timestamp(0),
+                received_at: None,
+                id: String::new(),
+                line: serde_json::json!({ "error_message": message }).to_string().into_bytes(),
+                keyset: Keyset { key: crate::query::request::SortKey::None, time: 0, seq: 1, row: None },
+            };
+            error_type(&Event::new(&row))
+        };
+        assert_eq!(of("ZeroDivisionError: division by zero").as_deref(), Some("ZeroDivisionError"));
+        assert_eq!(
+            of("botocore.errorfactory.NoSuchKey: it: is gone").as_deref(),
+            Some("botocore.errorfactory.NoSuchKey")
+        );
+        // Messages of several lines, and whole traces, whose class is in the last one.
+        assert_eq!(
+            of("ValueError: Expected 2D array:\narray=[1 2].\nReshape: your data").as_deref(),
+            Some("ValueError")
+        );
+        assert_eq!(of("ValueError: two lines\nof text\n").as_deref(), Some("ValueError"));
+        assert_eq!(of("Traceback (most recent call last):\n  File \"x\"\nKeyError: 'a'").as_deref(), Some("KeyError"));
+        assert_eq!(of("\n  KeyError: 'a'").as_deref(), Some("KeyError"));
+        for none in ["boom", "it failed: why", ": x", ""] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
 }

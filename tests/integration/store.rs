@@ -262,7 +262,7 @@ fn what_is_not_understood_is_named() {
         );
     }
     assert_eq!(running.ask("PUT", "/api/logs", Some(&admin)).status, 405);
-    assert!(running.ask("PUT", "/api/logs", Some(&admin)).head.to_lowercase().contains("allow: get, post"));
+    assert!(running.ask("PUT", "/api/logs", Some(&admin)).head.to_lowercase().contains("allow: get, head, post"));
 }
 
 #[test]
@@ -415,6 +415,10 @@ fn administrators_have_their_list_statistics_and_session_reports() {
         ),
         (&json!(2), &json!(1), &json!(3), &json!(1), &json!(20.0))
     );
+    for path in ["/api/admin/system-stats", "/api/admin/all-users-activity", "/api/admin/all-activity"] {
+        let head = running.ask("GET", path, Some(&token("root", "admin"))).head.to_lowercase();
+        assert!(head.contains("cache-control: private, max-age=60"), "{path}: {head}");
+    }
     assert_eq!(running.get("/api/admin/activity?success_filter=failed", ADMIN)["total"], 1);
     assert_eq!(running.get("/api/admin/activity?action_filter=user.ban", ADMIN)["total"], 1);
     assert_eq!(running.get("/api/admin/activity?user_search=ANON", ADMIN)["total"], 1);
