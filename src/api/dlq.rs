@@ -1,10 +1,14 @@
 //! `/api/dlq`: lists, replays and drops dead letters.
 
+use std::borrow::Cow;
+
 use hyper::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::acts::record;
+use super::acts::{record, record_read};
 use super::answer::Answer;
 use super::params::bad;
 use super::routes::Call;
@@ -16,6 +20,16 @@ use crate::topology::Dropped;
 const MAX_DROPPED: usize = 500;
 /// Dead letters of one answer.
 const DEFAULT_LIMIT: u64 = 100;
+
+/// A dead letter with what it holds.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    brief: Value,
+    /// As it came, where it is JSON: a number may be larger than any float.
+    event: Option<Box<RawValue>>,
+    text: Cow<'a, str>,
+}
 
 pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
     let limit = call.params.number("limit", DEFAULT_LIMIT) as usize;
@@ -39,14 +53,14 @@ pub async fn list(api: &Api, call: Call) -> Result<Answer, Problem> {
 pub async fn show(api: &Api, call: Call) -> Result<Answer, Problem> {
     let id = &call.path[0];
     let dead_letter = api.agent.context.dead_letters.get(number(id)?).await.map_err(broken)?.ok_or_else(gone)?;
-    let mut told = brief(&dead_letter);
     let body = &dead_letter.content.body;
-    told["event"] = serde_json::from_slice::<Box<serde_json::value::RawValue>>(body)
-        .ok()
-        .and_then(|raw| serde_json::to_value(raw).ok())
-        .unwrap_or(Value::Null);
-    told["text"] = json!(String::from_utf8_lossy(body));
-    Ok(Answer::value(&told))
+    let shown = Shown {
+        brief: brief(&dead_letter),
+        event: serde_json::from_slice(body).ok(),
+        text: String::from_utf8_lossy(body),
+    };
+    record_read(api, &call, "activity_read", 1);
+    Ok(Answer::value(&shown))
 }
 
 pub async fn replay(api: &Api, call: Call) -> Result<Answer, Problem> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Api;
+use super::acts::record_read;
 use super::answer::Answer;
 use super::reading::{
     groups, groups_request, has_outcomes, lacks, newest, page, problem, problem_of_all, reader, top, visibility,
@@ -94,6 +95,7 @@ pub async fn values(api: &Api, call: Call) -> Result<Answer, Problem> {
     let rows = array(rows);
     let mut answer = Object::new();
     answer.text("field", Some(&call.path[0])).raw("values", Some(&rows)).count("of_newest", of_newest);
+    record_read(api, &call, "activity_read", found.len() as u64);
     Ok(Answer::json(answer.finish()))
 }
 
@@ -183,6 +185,7 @@ pub async fn sessions(api: &Api, call: Call) -> Result<Answer, Problem> {
                 .finish(),
         );
     }
+    record_read(api, &call, "activity_read", rows.len() as u64);
     Ok(Answer::json(Object::new().raw("sessions", Some(&array(rows))).finish()))
 }
 

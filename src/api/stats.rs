@@ -32,7 +32,7 @@ const WIDTHS: [i64; 16] =
 pub async fn stats(api: &Api, call: Call) -> Result<Answer, Problem> {
     check_fields(api, &call.params).await?;
     let (filter, sees) = (filter(&call.params)?, visibility(api, call.reader()));
-    let body = match call.params.text("group_by") {
+    let (body, results) = match call.params.text("group_by") {
         Some(keys) => grouped(api, &call, keys, filter, sees).await?,
         None if call.params.text("min_count").is_some() => {
             return Err(bad("min_count", "only groups have a least count: name `group_by`, too"));
@@ -42,18 +42,19 @@ pub async fn stats(api: &Api, call: Call) -> Result<Answer, Problem> {
         }
         None => totals(api, filter, sees).await?,
     };
-    record_read(api, &call, "activity_read", 0);
+    record_read(api, &call, "activity_read", results);
     Ok(Answer::json(body))
 }
 
-async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, Problem> {
+/// The answer, and how many events it is about.
+async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<(Vec<u8>, u64), Problem> {
     let day_ago = Timestamp(Timestamp::now().0 - DAY);
     let recent = Filter { from: Some(filter.from.map_or(day_ago, |from| from.max(day_ago))), ..filter.clone() };
     let recent = whole(api, recent, sees.clone()).await?;
     let all = groups(api, filter.clone(), Vec::new(), true, sees.clone()).await?.pop().unwrap_or_default();
     let [by_event_type, by_entity_type] = by_types(api, filter, sees).await?;
     let has_outcomes = has_outcomes(api).await?;
-    Ok(Object::new()
+    let body = Object::new()
         .number("total_logs", all.count)
         .number("recent_24h", recent.count)
         .raw("by_event_type", Some(&counts(&by_event_type)))
@@ -65,7 +66,8 @@ async fn totals(api: &Api, filter: Filter, sees: Visibility) -> Result<Vec<u8>, 
         .float("p95_ms", all.p95_ms)
         .time("first_event", all.first)
         .time("last_event", all.last)
-        .finish())
+        .finish();
+    Ok((body, all.count))
 }
 
 /// How many events have each `event_type`, and each `entity_type`: by one look at the events, unless there are too many
@@ -113,7 +115,14 @@ fn counts(by: &BTreeMap<String, u64>) -> Vec<u8> {
     object.finish()
 }
 
-async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visibility) -> Result<Vec<u8>, Problem> {
+/// The answer, and how many groups it has.
+async fn grouped(
+    api: &Api,
+    call: &Call,
+    keys: &str,
+    filter: Filter,
+    sees: Visibility,
+) -> Result<(Vec<u8>, u64), Problem> {
     let names: Vec<&str> = keys.split(',').map(str::trim).collect();
     if names.is_empty()
         || names.len() > 2
@@ -175,7 +184,7 @@ async fn grouped(api: &Api, call: &Call, keys: &str, filter: Filter, sees: Visib
     if is_partial {
         object.bool("is_partial", true);
     }
-    Ok(object.finish())
+    Ok((object.finish(), found.len() as u64))
 }
 
 fn group_key(name: &str, zone: &Zone) -> GroupKey {

@@ -6,9 +6,10 @@ use std::process::Command;
 use crate::support::collector::Papers;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::services::service;
-use crate::support::{Agent, Folder, eventually, lines_of, request};
+use crate::support::{Agent, Folder, eventually, free_port, lines_of, post, request};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
+use weir::api::routes::{PAGE_ANSWER, ROUTES, Route, Who};
 
 const SECRET: &str = "a secret of this test that is long enough";
 
@@ -278,4 +279,65 @@ fn a_key_that_was_exchanged_counts_from_the_next_reload_on() {
     folder.write("key", other);
     agent.configure(&folder, &watched(&folder, &format!("{api}  preview: 7\n")));
     assert_eq!((reload(&new), ask(&new)), (422, 200));
+}
+
+/// What these routes show is the caller's own, is nobody's, or is no event.
+const SHOWS_NO_EVENTS_OF_OTHERS: [&str; 15] = [
+    "/health",
+    "/ready",
+    "/metrics",
+    "/version",
+    "/openapi.json",
+    "/api/me",
+    "/api/activity/recent",
+    "/api/activity/summary",
+    "/api/activity/stats",
+    "/api/activity/search",
+    "/api/recent-activity",
+    "/api/search-code",
+    "/api/fields",
+    "/api/pipeline",
+    "/api/config",
+];
+
+#[test]
+fn whatever_shows_events_of_others_is_recorded() {
+    let (folder, port) = (Folder::new(), free_port());
+    let yaml = format!(
+        "sources: {{ web: {{ type: http, address: '127.0.0.1:{port}', on_bad: dead_letter }} }}\n{}\
+         \x20 events: {{ type: store, inputs: [web], batch: {{ age: 10ms }} }}\n",
+        watched(&folder, "")
+    );
+    let agent = Agent::start(&folder, &yaml);
+    let id = "0190f5f5-0000-7000-8000-000000000001";
+    let event = json!({ "id": id, "user_id": "sara", "session_id": "s", "code": "1", "status": "success" });
+    post(port, &format!("{event}\n{{\"broken\n"));
+    eventually("it is stored", || agent.metric("weir_events_delivered_total", "events") == 1);
+    eventually("one is put aside", || agent.letters().len() == 1);
+    let admin = format!("Bearer {}", agent.token());
+    let recorded = |route: &Route, path: &str| {
+        let mine = |event: &Value| event["endpoint"] == path && event["http_method"] == route.method;
+        let types = ["activity_read", "activity_export", "admin_view_activity_logs"];
+        types.iter().any(|name| own_events(&folder, name).iter().any(mine))
+    };
+    // Live streams are recorded where they send again what was.
+    let is_live = |route: &Route| matches!(route.who, Who::StreamReader | Who::StreamAdmin);
+    for route in ROUTES.iter().filter(|route| route.method == "GET" && route.answers != PAGE_ANSWER && !is_live(route))
+    {
+        let id = if route.path.starts_with("/api/dlq") { &agent.letters()[0] } else { id };
+        let path = route.path.replace("{id}", id).replace("{field}", "session_id");
+        assert_eq!(status(&agent, "GET", &path, &[("Authorization", &admin)]), 200, "{path}");
+        // The list of dead letters says where they failed; an event is what one of them shows.
+        if SHOWS_NO_EVENTS_OF_OTHERS.contains(&route.path) || route.path == "/api/dlq" {
+            continue;
+        }
+        eventually(&format!("{path} is recorded"), || recorded(route, &path));
+    }
+    let grouped = status(&agent, "GET", "/api/logs/stats?group_by=user_id", &[("Authorization", &admin)]);
+    assert_eq!(grouped, 200);
+    eventually("it is recorded with its groups", || {
+        own_events(&folder, "activity_read").iter().any(|event| {
+            event["metadata"]["filters_applied"]["group_by"] == "user_id" && event["metadata"]["results_count"] == 1
+        })
+    });
 }
