@@ -31,7 +31,7 @@ pub struct Connection {
     /// URL of the agent's API, such as http://127.0.0.1:8686. Default: from the data folder
     #[arg(long, global = true, value_name = "URL", env = "WEIR_URL")]
     url: Option<String>,
-    /// Token to authenticate with. Default: signed with the secret in the data folder
+    /// Token to authenticate with. Default: signed with the secret of the configuration, else of the data folder
     #[arg(long, global = true, value_name = "TOKEN", env = "WEIR_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Data folder of the agent. Default: from the configuration, or weir-data
@@ -50,6 +50,8 @@ struct Place {
     data_dir: PathBuf,
     /// The address of its API by the configuration that was named.
     configured: Option<String>,
+    /// A token signed with the secret of the configuration, if it has one.
+    token: Option<String>,
 }
 
 /// Why an answer that was read as it came has ended before its end.
@@ -89,7 +91,10 @@ impl Answer {
         let detail = detail.map_or_else(|| String::from_utf8_lossy(&self.body).into_owned(), str::to_owned);
         match self.status {
             StatusCode::UNAUTHORIZED => {
-                format!("{detail}: name a token with `--token` or in WEIR_TOKEN (`weir token -c …` signs one)")
+                format!(
+                    "{detail}: name a token with `--token` or in WEIR_TOKEN, or with `-c` the configuration whose secret \
+                     signs one"
+                )
             }
             _ => detail,
         }
@@ -141,7 +146,7 @@ impl Connection {
         let (data_dir, url) = (place.data_dir.clone(), self.address(&place)?);
         let is_tls = url.starts_with("https://");
         let (address, base) = if is_tls { ("", url.trim_end_matches('/')) } else { split(&url) };
-        let mut request = self.request(method, format!("{base}{path}"), &data_dir)?;
+        let mut request = self.request(method, format!("{base}{path}"), &place)?;
         // Without this an agent keeps the trailers of an export to itself.
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
         if let Some(id) = last_event_id {
@@ -175,9 +180,9 @@ impl Connection {
     }
 
     /// A request without a body, with the token to show.
-    fn request(&self, method: Method, uri: String, data_dir: &Path) -> Result<Request<Bytes>, String> {
+    fn request(&self, method: Method, uri: String, place: &Place) -> Result<Request<Bytes>, String> {
         let mut request = Request::builder().method(method).uri(&uri);
-        if let Some(token) = self.token(data_dir) {
+        if let Some(token) = self.token(place) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         request.body(Bytes::new()).map_err(|error| format!("cannot ask for `{uri}`: {error}"))
@@ -193,7 +198,7 @@ impl Connection {
         if self.config.is_empty()
             && let Some(data_dir) = &self.data_dir
         {
-            return Ok(Place { data_dir: data_dir.clone(), configured: None });
+            return Ok(Place { data_dir: data_dir.clone(), configured: None, token: None });
         }
         match config::load(&config::locate(&self.config), &Overrides::default()) {
             Ok(loaded) => {
@@ -204,15 +209,17 @@ impl Connection {
                     Address::Tcp { .. } => format!("{scheme}://{}{}", api.address, api.base_path),
                 };
                 let is_asked = !self.config.is_empty() && api.enabled;
+                let token = super::token::of_plan(&loaded.plan);
                 let data_dir = self.data_dir.clone().unwrap_or(loaded.plan.data_dir);
-                Ok(Place { data_dir, configured: is_asked.then_some(configured) })
+                Ok(Place { data_dir, configured: is_asked.then_some(configured), token })
             }
             Err(rejected) if !self.config.is_empty() => Err(format!(
                 "the configuration is invalid, see `weir validate`:\n{}",
                 rejected.render(false).trim_end()
             )),
             Err(_) => {
-                Ok(Place { data_dir: self.data_dir.clone().unwrap_or_else(|| DATA_DIR.into()), configured: None })
+                let data_dir = self.data_dir.clone().unwrap_or_else(|| DATA_DIR.into());
+                Ok(Place { data_dir, configured: None, token: None })
             }
         }
     }
@@ -230,8 +237,9 @@ impl Connection {
         }
     }
 
-    fn token(&self, data_dir: &Path) -> Option<String> {
-        self.token.clone().filter(|token| !token.is_empty()).or_else(|| super::token::of_data_dir(data_dir))
+    fn token(&self, place: &Place) -> Option<String> {
+        let given = self.token.clone().filter(|token| !token.is_empty());
+        given.or_else(|| place.token.clone()).or_else(|| super::token::of_data_dir(&place.data_dir))
     }
 }
 

@@ -7,6 +7,7 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::client::{Answer, Connection};
+use super::indent::indented;
 
 /// Dead letters that one request drops.
 const DROPPED_AT_A_TIME: usize = 500;
@@ -70,7 +71,8 @@ fn document(answer: &Answer) -> Result<Value, String> {
 }
 
 fn show(answer: Answer) -> Result<String, String> {
-    Ok(format!("{:#}\n", document(&answer)?))
+    let text = std::str::from_utf8(&answer.body).map_err(|_| "the agent's answer is not UTF-8".to_owned())?;
+    Ok(format!("{}\n", indented(text, 0)))
 }
 
 fn dead_letters(connection: &Connection) -> Result<Vec<Value>, String> {

@@ -14,6 +14,7 @@ mod export;
 mod graph;
 mod health;
 mod import;
+mod indent;
 mod init;
 mod journal;
 mod live;
@@ -147,10 +148,10 @@ fn print(text: &str) -> ExitCode {
 }
 
 /// Writes to stdout; returns whether it is still read.
-fn write(text: &str) -> Result<bool, String> {
+fn write(text: impl AsRef<[u8]>) -> Result<bool, String> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(format!("cannot write to standard output: {error}")),

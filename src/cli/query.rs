@@ -7,14 +7,18 @@ use std::time::Duration as StdDuration;
 use clap::{Args, ValueEnum};
 use form_urlencoded::Serializer;
 use hyper::Method;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::client::Connection;
+use super::client::{Broken, Connection};
+use super::indent::indented;
 use super::{table, tap};
+use crate::event::Raw;
 use crate::units::{Duration, Timestamp};
 
 /// Rows of one request.
 const PAGE: usize = 1000;
+
 #[derive(Args)]
 pub struct Arguments {
     /// Query, such as `status:error user_id:ali`. Default: all events
@@ -44,22 +48,24 @@ enum Format {
     Csv,
 }
 
+/// A page of `/api/logs`, whose rows are shown as they came.
+#[derive(Deserialize)]
+struct Page {
+    logs: Vec<Box<RawValue>>,
+    next: Option<String>,
+}
+
 pub fn run(arguments: Arguments) -> ExitCode {
     if arguments.format == Format::Csv && arguments.follow {
         return super::misused("csv cannot be followed: use `--format table` or `ndjson`");
     }
-    if arguments.format == Format::Csv {
-        return match export(&arguments) {
-            Ok(text) if std::io::stdout().is_terminal() => super::print(&harmless(&text)),
-            Ok(text) => super::print(&text),
-            Err(message) => super::complain(message),
-        };
-    }
-    match list(&arguments).map(|rows| (write(&arguments, &rows), rows)) {
-        Ok((text, rows)) => {
-            let code = super::print(&text);
-            if arguments.follow { follow(&arguments, rows.iter().filter_map(seq).max()) } else { code }
-        }
+    let written = match arguments.format {
+        Format::Csv => export(&arguments),
+        _ => list(&arguments),
+    };
+    match written {
+        Ok(Listed { is_read: true, newest }) if arguments.follow => follow(&arguments, newest),
+        Ok(_) => ExitCode::SUCCESS,
         Err(message) => super::complain(message),
     }
 }
@@ -89,41 +95,76 @@ fn ask(connection: &Connection, path: &str) -> Result<Vec<u8>, String> {
     if answer.status.is_success() { Ok(answer.body.to_vec()) } else { Err(answer.problem()) }
 }
 
-fn list(arguments: &Arguments) -> Result<Vec<Value>, String> {
-    let (mut rows, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
-    while rows.len() < arguments.limit {
+/// What was written.
+struct Listed {
+    /// Whether stdout is still read.
+    is_read: bool,
+    /// The greatest seq.
+    newest: Option<u64>,
+}
+
+/// Writes the rows, each page when it comes.
+fn list(arguments: &Arguments) -> Result<Listed, String> {
+    let is_coloured = table::is_coloured();
+    let (mut count, mut newest) = (0, None);
+    let mut cursor: Option<String> = None;
+    let mut is_read = arguments.format != Format::Table || super::write(table::head())?;
+    while is_read && count < arguments.limit {
         let mut parameters = filter(arguments);
-        parameters.append_pair("limit", &PAGE.min(arguments.limit - rows.len()).to_string());
+        parameters.append_pair("limit", &PAGE.min(arguments.limit - count).to_string());
         if let Some(cursor) = &cursor {
             parameters.append_pair("cursor", cursor);
         }
         let body = ask(&arguments.connection, &format!("/api/logs?{}", parameters.finish()))?;
-        let mut page: Value =
-            serde_json::from_slice(&body).map_err(|error| format!("the agent's answer is not JSON: {error}"))?;
-        rows.extend(page.get_mut("logs").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
-        cursor = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        let page: Page =
+            serde_json::from_slice(&body).map_err(|error| format!("the agent's answer is no list: {error}"))?;
+        let mut text = String::new();
+        for row in &page.logs {
+            let event = Raw::valid(row.get().as_bytes());
+            match arguments.format {
+                Format::Json => {
+                    text += if count == 0 { "[\n  " } else { ",\n  " };
+                    text += &indented(row.get(), 1);
+                }
+                Format::Ndjson => text = text + row.get() + "\n",
+                _ => text += &table::line(event, is_coloured),
+            }
+            newest = newest.max(event.get("seq").and_then(|seq| seq.as_i64()).map(i64::unsigned_abs));
+            count += 1;
+        }
+        is_read = super::write(text)?;
+        cursor = page.next;
         if cursor.is_none() {
             break;
         }
     }
-    Ok(rows)
+    if is_read && arguments.format == Format::Json {
+        is_read = super::write(if count == 0 { "[]\n" } else { "\n]\n" })?;
+    }
+    Ok(Listed { is_read, newest })
 }
 
-fn export(arguments: &Arguments) -> Result<String, String> {
+/// Writes an export of the rows as it comes.
+fn export(arguments: &Arguments) -> Result<Listed, String> {
     let mut parameters = filter(arguments);
     parameters.append_pair("format", "csv").append_pair("limit", &arguments.limit.to_string());
-    let body = ask(&arguments.connection, &format!("/api/logs/export?{}", parameters.finish()))?;
-    String::from_utf8(body).map_err(|_| "the agent's answer is not UTF-8".to_owned())
-}
-
-fn write(arguments: &Arguments, rows: &[Value]) -> String {
-    match arguments.format {
-        Format::Json => format!("{:#}\n", Value::Array(rows.to_vec())),
-        Format::Ndjson => rows.iter().map(|row| format!("{row}\n")).collect(),
-        _ => {
-            let is_coloured = table::is_coloured();
-            rows.iter().fold(table::head(), |out, row| out + &table::line(row, is_coloured))
-        }
+    let (is_terminal, mut held) = (std::io::stdout().is_terminal(), Vec::new());
+    let mut is_read = true;
+    let read = arguments.connection.read(&format!("/api/logs/export?{}", parameters.finish()), None, |bytes| {
+        is_read = if is_terminal {
+            held.extend_from_slice(bytes);
+            // Whole lines are whole characters.
+            let end = memchr::memrchr(b'\n', &held).map_or(0, |at| at + 1);
+            let lines: Vec<u8> = held.drain(..end).collect();
+            super::write(harmless(&String::from_utf8_lossy(&lines)))?
+        } else {
+            super::write(bytes)?
+        };
+        if is_read { Ok(()) } else { Err(String::new()) }
+    });
+    match read {
+        Err(Broken::Unreachable(reason) | Broken::Refused(reason)) if is_read => Err(reason),
+        _ => Ok(Listed { is_read, newest: None }),
     }
 }
 
@@ -135,9 +176,5 @@ fn follow(arguments: &Arguments, newest: Option<u64>) -> ExitCode {
     }
     let path = format!("/api/stream?{}", parameters.finish());
     let format = if arguments.format == Format::Table { table::Format::Table } else { table::Format::Ndjson };
-    tap::show(&arguments.connection, &path, newest, format, |_| true)
-}
-
-fn seq(row: &Value) -> Option<u64> {
-    row.get("seq").and_then(Value::as_u64)
+    tap::show(&arguments.connection, &path, newest, format, || true)
 }

@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
-use serde_json::Value;
+
+use crate::event::Raw;
 
 /// Characters of a cell of the table.
 const WIDTH: usize = 60;
@@ -32,10 +33,10 @@ pub fn is_coloured() -> bool {
 }
 
 /// One event in one line.
-pub fn line(row: &Value, is_coloured: bool) -> String {
+pub fn line(row: Raw, is_coloured: bool) -> String {
     let cells: Vec<String> = COLUMNS.iter().map(|(name, width)| pad(&cell(row, name), *width)).collect();
     let line = cells.join("  ");
-    let colour = match row.get("status").and_then(Value::as_str) {
+    let colour = match row.get("status").and_then(|status| status.as_str()).as_deref() {
         Some("error" | "aborted" | "lost") => "31",
         Some("warning" | "in_progress") => "33",
         _ => "0",
@@ -52,14 +53,10 @@ pub fn pad(text: &str, width: usize) -> String {
 }
 
 /// A value in one line. The text of an event is its error, its description or its code.
-fn cell(row: &Value, name: &str) -> String {
+fn cell(row: Raw, name: &str) -> String {
     let names: &[&str] = if name == "text" { &["error_message", "description", "code", "endpoint"] } else { &[name] };
-    let value = names.iter().find_map(|name| row.get(*name).filter(|value| !value.is_null()));
-    match value {
-        None => "-".to_owned(),
-        Some(Value::String(text)) => plain(text, WIDTH),
-        Some(other) => plain(&other.to_string(), WIDTH),
-    }
+    let value = names.iter().find_map(|name| row.get(name).filter(|value| !value.is_null()));
+    value.map_or_else(|| "-".to_owned(), |value| plain(&value.display(), WIDTH))
 }
 
 /// A text in one line of at most `width` characters.
@@ -76,9 +73,13 @@ fn is_bidi(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn line(row: &Value, is_coloured: bool) -> String {
+        super::line(Raw::valid(row.to_string().as_bytes()), is_coloured)
+    }
 
     #[test]
     fn a_line_shows_one_event_and_no_control_characters() {

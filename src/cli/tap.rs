@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use form_urlencoded::Serializer;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::client::Connection;
 use super::live;
 use super::table::{self, Format};
+use crate::event::Raw;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -46,7 +47,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     if left == 0 {
         return ExitCode::SUCCESS;
     }
-    show(&arguments.connection, &path, None, format, |_| {
+    show(&arguments.connection, &path, None, format, || {
         left -= 1;
         left > 0
     })
@@ -63,7 +64,7 @@ pub fn show(
     path: &str,
     after: Option<u64>,
     format: Format,
-    mut goes_on: impl FnMut(&Value) -> bool,
+    mut goes_on: impl FnMut() -> bool,
 ) -> ExitCode {
     let (mut ended, is_coloured) = (false, table::is_coloured());
     let followed = live::follow(connection, path, after, |frame| {
@@ -71,13 +72,13 @@ pub fn show(
             eprintln!("missed: {}", frame.data);
             return Ok(());
         }
-        let event: Value = serde_json::from_str(&frame.data)
+        let event: &RawValue = serde_json::from_str(&frame.data)
             .map_err(|error| format!("the agent sent something that is not an event: {error}"))?;
         let text = match format {
-            Format::Table => table::line(&event, is_coloured),
+            Format::Table => table::line(Raw::valid(event.get().as_bytes()), is_coloured),
             Format::Ndjson => format!("{}\n", frame.data),
         };
-        ended = !super::write(&text)? || !goes_on(&event);
+        ended = !super::write(&text)? || !goes_on();
         if ended { Err(String::new()) } else { Ok(()) }
     });
     match followed {

@@ -105,6 +105,12 @@ pub fn link(url: &str, token: &str) -> String {
     format!("{}/?token={token}", url.trim_end_matches('/'))
 }
 
+/// The same with the secret of a configuration, if it has one.
+pub fn of_plan(plan: &Plan) -> Option<String> {
+    let jwt = plan.settings.api.auth.as_ref()?.jwt.as_ref()?;
+    mint(jwt.secret.as_ref()?, "weir-cli", Role::Admin, &Terms::of(jwt), Duration::from_secs(60)).ok()
+}
+
 /// A short-lived administrator's token for commands, where the secret can be read.
 pub fn of_data_dir(data_dir: &Path) -> Option<String> {
     let secret = own_secret(data_dir).ok().flatten()?;

@@ -422,3 +422,75 @@ fn redact_explains_line_column_rule_and_what_decided() {
     assert!(clean.starts_with("x = 1\nرمز = 2; password = '[credential]'\n"), "{clean}");
     assert!(clean.ends_with("[ip_address] has [badge]\n"), "{clean}");
 }
+
+#[test]
+fn what_commands_show_of_an_event_is_what_was_sent() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest).replace("type: http,", "type: http, on_bad: dead_letter,"));
+    // Numbers that no float holds, in an order that nobody sorted.
+    let metadata = r#"{"z":123456789012345678901234567890,"a":1e400,"f":1.10,"n":-0.0}"#;
+    let event = format!("{{\"user_id\":\"ali\",\"status\":\"error\",\"metadata\":{metadata}}}");
+    let shows = |arguments: &[&str]| {
+        let out = run(&agent, arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    assert_eq!(post(ingest, &event), 1);
+    stored(&agent, 1);
+    let lines = shows(&["query", "--format", "ndjson"]);
+    assert!(lines.contains(&format!("\"metadata\":{metadata}")) && lines.starts_with("{\"id\":"), "{lines}");
+    assert_eq!(lines.lines().count(), 1);
+    assert!(shows(&["query"]).contains("  ali  "));
+    let list = shows(&["query", "--format", "json"]);
+    assert!(list.starts_with("[\n  {\n    \"id\": ") && list.ends_with("\n  }\n]\n"), "{list}");
+    for kept in ["\"z\": 123456789012345678901234567890", "\"a\": 1e400", "\"f\": 1.10"] {
+        assert!(list.contains(kept), "{kept} in {list}");
+    }
+    assert_eq!(shows(&["query", "user_id:nobody", "--format", "json"]), "[]\n");
+    for format in ["table", "ndjson"] {
+        while_sending(
+            || {
+                post(ingest, &event);
+            },
+            || {
+                let tapped = shows(&["tap", "--limit", "1", "--format", format]);
+                assert!(tapped.contains("ali"), "{tapped}");
+            },
+        );
+    }
+    post(ingest, &format!("{event}]"));
+    eventually("it is put aside", || !agent.letters().is_empty());
+    assert!(shows(&["dlq", "show", &agent.letters()[0]]).contains("1e400"));
+}
+
+#[test]
+fn what_is_found_is_written_as_it_comes_however_much_it_is() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let agent = Agent::start(&folder, &yaml(ingest));
+    // More than a command keeps of one answer.
+    let long = "x".repeat(900_000);
+    for n in 0..80 {
+        assert_eq!(post(ingest, &format!("{{\"user_id\":\"ali\",\"code\":\"{n} {long}\"}}")), 1);
+    }
+    stored(&agent, 80);
+    let out = run(&agent, &["query", "--format", "csv"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!(out.stdout.iter().filter(|byte| **byte == b'\n').count(), 81);
+    assert!(out.stdout.len() > 72_000_000);
+}
+
+#[test]
+fn the_secret_of_a_configuration_that_is_named_signs() {
+    let (folder, ingest) = (Folder::new(), free_port());
+    let auth = "  auth: { jwt: { secret: 'a secret of this test that is long enough', audience: weir } }\n";
+    let agent = Agent::start(&folder, &format!("{auth}{}", yaml(ingest)));
+    let asked = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.arg("query").args(arguments).current_dir("/").output().expect("weir runs")
+    };
+    let (config, data_dir) = (folder.path("weir.yaml"), agent.data_dir.display().to_string());
+    let named = asked(&["-c", &config.display().to_string()]);
+    assert!(named.status.success(), "{}", text(&named.stderr));
+    let unnamed = asked(&["--data-dir", &data_dir]);
+    assert!(!unnamed.status.success() && text(&unnamed.stderr).contains("`-c`"), "{}", text(&unnamed.stderr));
+}
