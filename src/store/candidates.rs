@@ -10,6 +10,7 @@ use super::grams::{
 };
 use super::numbers::Number;
 use super::word_blocks::BlockNeeds;
+use crate::event::Raw;
 use crate::query::{Check, Expr, FieldTest, Pattern, Test};
 use crate::visibility::Visibility;
 
@@ -65,7 +66,8 @@ pub fn needs(expr: &Expr, equals: &[(String, String)], visibility: &Visibility) 
 }
 
 fn equal(name: &str, value: &str) -> Needs {
-    if !has_term(value) || is_number(value) {
+    // A member may also be a number, `null`, a list or an object that is written so.
+    if !has_term(value) || is_number(value) || value == "null" || value.starts_with(['[', '{']) {
         return Needs::Anything;
     }
     Needs::Hash(term(name.as_bytes(), value))
@@ -130,12 +132,18 @@ fn of_test(test: &Test) -> Needs {
         };
     };
     let names: Vec<&str> = [Some(field.name.as_str()), field.canonical].into_iter().flatten().collect();
-    let has_member = any(names.iter().map(|name| Needs::Hash(present(name.as_bytes()))).collect());
+    // Of a member that is `null` there is no hash.
+    let may_be_null = field.rest.is_empty() && field.accepts(Raw::valid(b"null"));
+    let has_member = if may_be_null { Needs::Anything } else { has_one_of(&names) };
     let value = match &test.check {
         Check::Is(pattern) => of_value(pattern, &field, &names),
         _ => Needs::Anything,
     };
     all(vec![has_member, value])
+}
+
+fn has_one_of(names: &[&str]) -> Needs {
+    any(names.iter().map(|name| Needs::Hash(present(name.as_bytes()))).collect())
 }
 
 fn whole_of_unique(text: &str) -> Needs {
@@ -148,11 +156,9 @@ fn whole_of_unique(text: &str) -> Needs {
 
 fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
     let Some(text) = pattern.literal() else {
-        return if names.iter().any(|name| is_unsearched(name.as_bytes())) {
-            Needs::Anything
-        } else {
-            of_text(pattern)
-        };
+        let is_unsearched = names.iter().any(|name| is_unsearched(name.as_bytes()));
+        let may_be_no_text = !field.is_contained() && may_be_no_text(pattern);
+        return if is_unsearched || may_be_no_text { Needs::Anything } else { of_text(pattern) };
     };
     if field.is_contained() {
         return of_text(pattern);
@@ -182,6 +188,15 @@ fn of_value(pattern: &Pattern, field: &FieldTest, names: &[&str]) -> Needs {
         return Needs::Anything;
     }
     any(names.iter().map(|name| Needs::Hash(term(name.as_bytes(), text))).collect())
+}
+
+/// Whether a pattern may be the text of a number, of `true`, `false` or `null`: those have no substrings in the index.
+fn may_be_no_text(pattern: &Pattern) -> bool {
+    let is_of_number = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
+    let test = Test { field: Some(vec![String::new()]), check: Check::Is(pattern.clone()) };
+    let is_word = |word: &[u8]| FieldTest::new(&test).is_some_and(|test| test.accepts(Raw::valid(word)));
+    pattern.0.iter().all(|part| part.bytes().all(is_of_number))
+        || [&b"true"[..], b"false", b"null"].into_iter().any(is_word)
 }
 
 /// All substrings are in one string, which is a random identifier or none: those of a text that no such identifier can
@@ -301,7 +316,6 @@ mod tests {
     use super::super::grams::GramSet;
     use super::super::members::Walked;
     use super::*;
-    use crate::event::Raw;
     use crate::query::Query;
 
     fn may_match(query: &str, line: &str) -> (bool, bool) {
@@ -378,6 +392,27 @@ mod tests {
             for query in [format!("\"{needle}\""), format!("session_id:\"{needle}*\""), format!("*{needle}*4*")] {
                 let (candidate, matches) = may_match(&query, &line);
                 prop_assert!(candidate || !matches, "{} in {}", query, line);
+            }
+        }
+
+        #[test]
+        fn no_match_of_a_value_that_is_no_text_is_left_out(
+            value in prop_oneof![
+                "-?(0|[1-9][0-9]{0,8})(\\.[0-9]{1,4})?([eE]-?[0-9]{1,2})?".boxed(),
+                proptest::sample::select(vec!["true", "false", "null"]).prop_map(str::to_owned).boxed(),
+            ],
+            from in 0usize..6, len in 1usize..8, is_upper: bool,
+        ) {
+            let line = format!("{{\"user_id\":{value},\"status_code\":{value},\"metadata\":{{\"a\":{value}}},\"tags\":[{value}]}}");
+            let needle: String = value.chars().skip(from).take(len).collect();
+            let needle = if is_upper { needle.to_uppercase() } else { needle };
+            let escaped: String = needle.chars().flat_map(|c| ['\\', c]).collect();
+            for field in ["user_id", "username", "status_code", "metadata.a", "tags"] {
+                for written in [format!("\"{needle}\""), format!("{escaped}*"), format!("*{escaped}"), format!("*{escaped}*")] {
+                    let query = format!("{field}:{written}");
+                    let (candidate, matches) = may_match(&query, &line);
+                    prop_assert!(candidate || !matches, "{} in {}", query, line);
+                }
             }
         }
 
