@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::{Folder, Stored, all, check, fill, filter, later, newest, plain};
+use super::tests::{Folder, START, Stored, all, check, fill, filter, later, newest, plain};
 use super::*;
 use crate::event::Raw;
 use crate::query::request::{AggregateRequest, CountLimit, GroupKey, Zone};
@@ -497,4 +497,55 @@ fn any_bytes_in_a_section_are_read_or_refused() {
         drop((snapshot, store));
         let _ = std::fs::remove_dir_all(folder.0.join("quarantine"));
     }
+}
+
+#[test]
+fn a_damaged_part_holds_up_nobody_who_stores() {
+    let folder = Folder::new();
+    let own = |n: u64| plain(n, &format!("{{\"id\":\"0190163d-8694-739b-aea5-{n:012x}\",\"code\":\"print({n})\"}}"));
+    let events: Vec<Stored> =
+        (1..=300).map(|n| if n % 3 == 0 { plain(n, &format!("{{\"n\":{n}}}")) } else { own(n) }).collect();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    fill(&store, &events, 300, 1);
+    drop(store);
+    let path = folder.0.join(layout::part_name(1, 0));
+    let whole = std::fs::read(&path).unwrap();
+    let file = layout::PartFile::open(&path).unwrap();
+    let mut set_aside = 0;
+    for (section, column) in file.sections() {
+        let mut bytes = whole.clone();
+        bytes[file.place_of(section, column).unwrap()].iter_mut().for_each(|byte| *byte ^= 0x55);
+        std::fs::write(&path, &bytes).unwrap();
+        let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+        let more: Vec<Stored> = events.iter().cloned().chain([own(301), own(302)]).collect();
+        let appended = store.append(&more.iter().map(Stored::event).collect::<Vec<_>>());
+        let appended = appended.unwrap_or_else(|error| panic!("{section:?} of {column}: {error}"));
+        assert_eq!(appended.stored + appended.repeated, 302, "{section:?} of {column}");
+        store.tidy(Timestamp(START)).expect("it is tidied");
+        set_aside += u64::from(folder.0.join("quarantine").join(layout::part_name(1, 0)).exists());
+        drop(store);
+        std::fs::remove_dir_all(&folder.0).unwrap();
+        std::fs::create_dir(&folder.0).unwrap();
+    }
+    assert!(set_aside >= 5, "{set_aside} sections are looked at");
+}
+
+#[test]
+fn what_is_no_file_or_a_copy_of_a_part_is_set_aside() {
+    let folder = Folder::new();
+    let (store, _) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    let events: Vec<Stored> = (1..=300).map(|n| plain(n, &format!("{{\"n\":{n}}}"))).collect();
+    fill(&store, &events, 100, 1);
+    drop(store);
+    let part = |nth: u64| folder.0.join(layout::part_name(nth, 0));
+    for name in ["0000000007.part", "0000000000.tail", "0000000004.new"] {
+        std::fs::create_dir_all(folder.0.join(name).join("more")).unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", part(6)).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, part(8), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    std::fs::copy(part(2), part(9)).unwrap();
+    let (store, report) = Store::open(&Options::new(&folder.0)).expect("it opens");
+    assert_eq!(report.damaged.len(), 6, "{:?}", report.damaged);
+    assert!(report.damaged.iter().all(|name| folder.0.join("quarantine").join(name).symlink_metadata().is_ok()));
+    check(&store, &events);
 }

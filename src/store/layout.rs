@@ -288,6 +288,8 @@ pub struct PartFile {
     file: File,
     pub path: PathBuf,
     pub bytes: u64,
+    /// Of the table, which has the checksums of all sections.
+    pub table_crc: u32,
     entries: Vec<Entry>,
 }
 
@@ -324,7 +326,7 @@ impl PartFile {
             }
         });
         let entries = entries.collect();
-        Ok(PartFile { file, path: path.to_owned(), bytes, entries })
+        Ok(PartFile { file, path: path.to_owned(), bytes, table_crc: crc, entries })
     }
 
     fn entry(&self, kind: Section, column: usize) -> Option<&Entry> {

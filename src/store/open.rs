@@ -1,5 +1,6 @@
 //! Opens the folder of a store, and lets queries wait until it is loaded.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -9,6 +10,7 @@ use super::cache::Cache;
 use super::disk::Disk;
 use super::layout::{PARTS_OF_TAIL, parse_part_name};
 use super::part::Part;
+use super::search::is_damage;
 use super::tail::{TailContent, TailFile, tail_name};
 use super::tail_memory::TailMemory;
 use super::{Options, Report, lock, make_private, set_aside};
@@ -38,7 +40,15 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>, is_new: bool) ->
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name.ends_with(".new") {
+        let is_ours = [".new", ".tail", ".part"].iter().any(|end| name.ends_with(end));
+        if is_ours && !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            tracing::error!(path = %path.display(), "what stands in the place of a file of the store is none and set aside");
+            found.report.damaged.push(name.to_owned());
+            if let Some(number) = parse_part_name(name) {
+                damaged_parts.push(number);
+            }
+            set_aside(disk, dir, &path)?;
+        } else if name.ends_with(".new") {
             // A part that was being made; its tail is still there.
             disk.remove(&path)?;
         } else if let Some(number) = name.strip_suffix(".tail").and_then(|number| number.parse::<u64>().ok()) {
@@ -59,6 +69,7 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>, is_new: bool) ->
     numbers.sort_unstable();
     remove_unfinished(disk, &numbers, &mut found.parts)?;
     found.parts.sort_by_key(|part| part.number);
+    set_copies_aside(disk, dir, &mut found)?;
     let is_part = |number: &u64| found.parts.iter().any(|part| part.tail == *number);
     for number in numbers.iter().filter(|number| is_part(number)) {
         disk.remove(&dir.join(tail_name(*number)))?;
@@ -91,6 +102,20 @@ pub fn find(disk: &Disk, options: &Options, cache: &Arc<Cache>, is_new: bool) ->
     Ok(found)
 }
 
+/// Sets aside parts that are copies of earlier ones: their events would be found twice.
+fn set_copies_aside(disk: &Disk, dir: &Path, found: &mut Found) -> io::Result<()> {
+    let mut known = HashSet::new();
+    let is_copy = |part: &Arc<Part>| !known.insert((part.meta.first_seq, part.meta.max_received, part.file.table_crc));
+    let (copies, parts) = std::mem::take(&mut found.parts).into_iter().partition::<Vec<_>, _>(is_copy);
+    found.parts = parts;
+    for part in copies {
+        tracing::error!(path = %part.path().display(), "a part of the store is a copy of another one and set aside");
+        found.report.damaged.extend(part.path().file_name().map(|name| name.to_string_lossy().into_owned()));
+        set_aside(disk, dir, part.path())?;
+    }
+    Ok(())
+}
+
 /// Removes parts of a tail that is there, whose first part is not: they are made again.
 fn remove_unfinished(disk: &Disk, tails: &[u64], parts: &mut Vec<Arc<Part>>) -> io::Result<()> {
     let has_first = |tail: u64| parts.iter().any(|part| part.tail == tail && part.number.is_multiple_of(PARTS_OF_TAIL));
@@ -101,10 +126,6 @@ fn remove_unfinished(disk: &Disk, tails: &[u64], parts: &mut Vec<Arc<Part>>) -> 
     }
     parts.retain(|part| !unfinished.contains(&part.number));
     Ok(())
-}
-
-fn is_damage(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// Copies stretches that are no frames to `quarantine/`: the tail's file goes when it becomes a part.

@@ -11,7 +11,7 @@ use super::disk::Disk;
 use super::layout::{Meta, PARTS_OF_TAIL};
 use super::part::Part;
 use super::rows::RowFilter;
-use super::search::Place;
+use super::search::{Place, is_damage, note_damage};
 use super::{Inner, Store, lock, read, set_aside, write};
 use crate::query::Query;
 use crate::query::request::Filter;
@@ -89,19 +89,36 @@ impl Store {
         for part in parts {
             let is_old = retention.is_over(&part.meta, now);
             let is_over = retention.bytes.is_some_and(|bytes| total > bytes);
-            if !(is_old || is_over) || is_held(&part, &retention)? {
+            if !(is_old || is_over) {
                 continue;
             }
-            if let Some(archive) = &retention.archive {
-                write_archive(&self.0.disk, archive, &part)?;
+            match may_go(&self.0.disk, &part, &retention) {
+                Ok(true) => {
+                    tidied.events += part.events() as u64;
+                    tidied.parts += 1;
+                    self.0.remove(&part)?;
+                }
+                Ok(false) => continue,
+                // Whatever is damaged holds up nothing that is not.
+                Err(error) if is_damage(&error) => note_damage(&self.0.damaged, &part, &error),
+                Err(error) => return Err(error),
             }
             total -= part.bytes();
-            tidied.events += part.events() as u64;
-            tidied.parts += 1;
-            self.0.remove(&part)?;
         }
+        self.0.set_damaged_aside()?;
         Ok(tidied)
     }
+}
+
+/// Archives a part whose time is over, where that is asked for, unless some of it is held.
+fn may_go(disk: &Disk, part: &Arc<Part>, retention: &Retention) -> io::Result<bool> {
+    if is_held(part, retention)? {
+        return Ok(false);
+    }
+    if let Some(archive) = &retention.archive {
+        write_archive(disk, archive, part)?;
+    }
+    Ok(true)
 }
 
 impl Store {

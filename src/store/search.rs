@@ -221,21 +221,25 @@ impl Snapshot {
         parts.chain(self.tails.iter().cloned().map(Place::Tail)).collect()
     }
 
-    /// Notes a part that cannot be read and goes on without it; every other error ends the question.
+    /// Goes on without a part that cannot be read; every other error ends the question.
     pub fn excuse<T>(&self, place: &Place, result: io::Result<T>) -> Result<Option<T>, ReadError> {
+        self.pass_over(place, result).map_err(|error| unavailable(&error))
+    }
+
+    /// The same for whoever stores: a part that cannot be read is noted, and set aside when the store is tidied.
+    fn pass_over<T>(&self, place: &Place, result: io::Result<T>) -> io::Result<Option<T>> {
         match (result, place) {
             (Ok(value), _) => Ok(Some(value)),
-            (Err(error), Place::Part(part)) if error.kind() == io::ErrorKind::InvalidData => {
-                tracing::error!(path = %part.path().display(), %error, "a part of the store is damaged and skipped");
-                self.damaged.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(part.number);
+            (Err(error), Place::Part(part)) if is_damage(&error) => {
+                note_damage(&self.damaged, part, &error);
                 Ok(None)
             }
             // They are read again, without what is damaged, when a part is made of them.
-            (Err(error), Place::Tail(_)) if error.kind() == io::ErrorKind::InvalidData => {
+            (Err(error), Place::Tail(_)) if is_damage(&error) => {
                 tracing::error!(%error, "newest events of the store are damaged and skipped");
                 Ok(None)
             }
-            (Err(error), _) => Err(unavailable(&error)),
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -283,13 +287,8 @@ impl Snapshot {
     /// The stored line with this id, for whoever stores another one.
     pub fn line_of(&self, id: Id, is_own: bool) -> io::Result<Option<Vec<u8>>> {
         for place in self.places().iter().rev() {
-            if let Place::Part(part) = place
-                && !(is_own && part.may_have_own_id(id)?)
-            {
-                continue;
-            }
-            if let Some(row) = place.find_id(id)? {
-                return place.line(row).map(Some);
+            if let Some(Some(line)) = self.pass_over(place, line_in(place, id, is_own))? {
+                return Ok(Some(line));
             }
         }
         Ok(None)
@@ -298,14 +297,37 @@ impl Snapshot {
     /// Whether an event with this `seq` and id is stored.
     pub fn has(&self, seq: u64, id: Id) -> io::Result<bool> {
         for place in self.places() {
-            if let Some(row) = place.find_seq(seq)?
-                && place.id(row)? == id
-            {
+            let id_of_seq = place.find_seq(seq).and_then(|row| row.map(|row| place.id(row)).transpose());
+            if self.pass_over(&place, id_of_seq)?.flatten() == Some(id) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+/// The line with this id in one place.
+fn line_in(place: &Place, id: Id, is_own: bool) -> io::Result<Option<Vec<u8>>> {
+    if let Place::Part(part) = place
+        && !(is_own && part.may_have_own_id(id)?)
+    {
+        return Ok(None);
+    }
+    place.find_id(id)?.map(|row| place.line(row)).transpose()
+}
+
+/// Notes a part that turned out to be damaged, and says so once.
+pub fn note_damage(damaged: &std::sync::Mutex<Vec<u64>>, part: &Part, error: &io::Error) {
+    let mut damaged = super::lock(damaged);
+    if !damaged.contains(&part.number) {
+        tracing::error!(path = %part.path().display(), %error, "a part of the store is damaged and skipped");
+        damaged.push(part.number);
+    }
+}
+
+/// Whether bytes are wrong or missing, which another attempt cannot change.
+pub fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// Why a look into one place ended early.
