@@ -50,7 +50,7 @@ pub struct Retention {
     pub types: BTreeMap<String, Duration>,
     /// Maximum size on disk.
     pub bytes: Option<ByteSize>,
-    /// Folder where events are archived as zstd-compressed NDJSON before they are removed.
+    /// Folder where events are archived as zstd-compressed NDJSON before they are removed. Stores may share one.
     pub archive: Option<PathBuf>,
 }
 

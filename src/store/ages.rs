@@ -1,5 +1,6 @@
 //! Retention by age, size and type of event: what must be left is left, and nothing for much longer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,4 +167,68 @@ fn newest_events_that_nobody_adds_to_become_a_part_unless_they_are_few() {
     assert_eq!(parts(&store), 1);
     let found = store.snapshot().count(&filter("code:x"), &all(), CountLimit::Exact, later()).expect("a count");
     assert_eq!(found.count, 300);
+}
+
+#[test]
+fn a_damaged_part_holds_up_no_retention() {
+    for hold in [None, Some("case:legal")] {
+        let folder = Folder::new();
+        let (dir, archive) = (folder.0.join("store"), folder.0.join("archive"));
+        let (store, _) = Store::open(&Options::new(&dir)).expect("it opens");
+        let events: Vec<Stored> = (1..=300).map(|n| plain(n, &format!("{{\"n\":{n},\"case\":\"none\"}}"))).collect();
+        fill(&store, &events, 100, 1);
+        drop(store);
+        let path = dir.join(layout::part_name(1, 0));
+        let mut bytes = std::fs::read(&path).unwrap();
+        let file = layout::PartFile::open(&path).unwrap();
+        for section in [layout::Section::PostingsIndex, layout::Section::Ordinals, layout::Section::Shapes] {
+            bytes[file.place_of(section, 0).unwrap()].iter_mut().for_each(|byte| *byte ^= 0x55);
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let hold = hold.map(|hold| Arc::new(Query::parse(hold).unwrap()));
+        let retention =
+            Retention { age: Some(Duration::from_secs(60)), archive: Some(archive), hold, ..Retention::default() };
+        let (store, _) = Store::open(&Options { retention, ..Options::new(&dir) }).expect("it opens");
+        let tidied = store.tidy(Timestamp(START + 3_600_000_000)).expect("it is tidied");
+        assert_eq!((tidied.parts, tidied.events), (2, 200));
+        assert!(dir.join("quarantine").join(layout::part_name(1, 0)).exists());
+        assert_eq!(store.snapshot().parts.len(), 0);
+    }
+}
+
+/// The lines of all files of an archive, sorted.
+fn archived(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = files.map(|path| zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap());
+    let mut lines: Vec<String> =
+        text.flat_map(|text| String::from_utf8(text).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn stores_that_share_an_archive_lose_nothing_there_and_what_is_archived_again_is_there_once() {
+    let folder = Folder::new();
+    let archive = folder.0.join("archive");
+    let mut expected = Vec::new();
+    for name in ["one", "other", "third"] {
+        let dir = folder.0.join(name);
+        let retention =
+            Retention { age: Some(Duration::from_secs(60)), archive: Some(archive.clone()), ..Retention::default() };
+        let options = Options { retention, ..Options::new(&dir) };
+        let (store, _) = Store::open(&options).expect("it opens");
+        let events: Vec<Stored> = (1..=100).map(|n| plain(n, &format!("{{\"n\":{n},\"store\":\"{name}\"}}"))).collect();
+        expected.extend(events.iter().map(|event| event.line.clone()));
+        fill(&store, &events, 100, 1);
+        let (part, kept) = (dir.join(layout::part_name(1, 0)), folder.0.join("kept"));
+        std::fs::copy(&part, &kept).unwrap();
+        assert_eq!(store.tidy(Timestamp(START + 3_600_000_000)).unwrap().parts, 1);
+        drop(store);
+        // The agent has ended between both steps.
+        std::fs::rename(&kept, &part).unwrap();
+        let (store, _) = Store::open(&options).expect("it opens");
+        assert_eq!(store.tidy(Timestamp(START + 3_600_000_000)).unwrap().parts, 1);
+    }
+    expected.sort();
+    assert_eq!(archived(&archive), expected);
 }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 #[cfg(test)]
 use std::sync::{Arc, Mutex};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 /// One step that changes what is on disk.
 #[cfg(test)]
 #[derive(Clone, Debug)]
@@ -85,6 +88,23 @@ impl Disk {
         #[cfg(test)]
         self.step(|| Step::Rename(from.to_owned(), to.to_owned()))?;
         fs::rename(from, to)
+    }
+
+    /// Renames a file unless another one has the name. Tells whether it was.
+    pub fn rename_new(&self, from: &Path, to: &Path) -> io::Result<bool> {
+        #[cfg(test)]
+        if !to.exists() {
+            self.step(|| Step::Rename(from.to_owned(), to.to_owned()))?;
+        }
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(false),
+            // The file system cannot tell both at once.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if to.try_exists()? => return Ok(false),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to)?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
     }
 
     pub fn remove(&self, path: &Path) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,13 +177,16 @@ pub fn each_held(
     Ok(())
 }
 
-/// One file for each part, whole before it has its name.
+/// One file for each part, whole before it has its name. Other events under that name are left as they are: stores may
+/// share a folder, and imported events have the same numbers again once none is left.
 fn write_archive(disk: &Disk, folder: &Path, part: &Part) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let nth = part.number % PARTS_OF_TAIL;
     let suffix = if nth == 0 { String::new() } else { format!("-{nth}") };
-    let name = format!("events-{:020}-{:020}{suffix}.ndjson.zst", part.meta.first_seq, part.meta.last_seq);
-    let (path, temporary) = (folder.join(&name), folder.join(format!("{name}.new")));
+    let name = format!("events-{:020}-{:020}{suffix}", part.meta.first_seq, part.meta.last_seq);
+    // Stores that share the folder may write at the same time.
+    let writer = crc32c::crc32c(part.path().as_os_str().as_encoded_bytes());
+    let temporary = folder.join(format!("{name}.{writer:08x}.new"));
     let file = disk.create(&temporary)?.sequential();
     let mut out = zstd::Encoder::new(io::BufWriter::new(file), 3)?;
     for row in 0..part.events() {
@@ -191,8 +194,33 @@ fn write_archive(disk: &Disk, folder: &Path, part: &Part) -> io::Result<()> {
         out.write_all(b"\n")?;
     }
     out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync()?;
-    disk.rename(&temporary, &path)?;
+    for copy in 1u64.. {
+        let copy = if copy == 1 { String::new() } else { format!(".{copy}") };
+        let path = folder.join(format!("{name}{copy}.ndjson.zst"));
+        if disk.rename_new(&temporary, &path)? {
+            break;
+        }
+        // The agent may have ended before the part was removed.
+        if have_same_lines(&temporary, &path) {
+            disk.remove(&temporary)?;
+            break;
+        }
+    }
     disk.sync_dir(folder)
+}
+
+/// Whether two archives have the same lines, whatever they are compressed by.
+fn have_same_lines(one: &Path, other: &Path) -> bool {
+    let open = |path| zstd::Decoder::new(fs::File::open(path)?);
+    let (Ok(mut one), Ok(mut other)) = (open(one), open(other)) else { return false };
+    let (mut buffer, mut expected) = ([0; 8192], [0; 8192]);
+    loop {
+        match one.read(&mut expected) {
+            Ok(0) => return matches!(other.read(&mut buffer), Ok(0)),
+            Ok(len) if other.read_exact(&mut buffer[..len]).is_ok() && buffer[..len] == expected[..len] => {}
+            _ => return false,
+        }
+    }
 }
 
 impl Inner {
