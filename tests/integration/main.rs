@@ -53,5 +53,6 @@ mod store_folders;
 mod store_limits;
 mod support;
 mod systems;
+mod table_reading;
 mod tidy;
 mod trouble;

@@ -454,37 +454,6 @@ fn a_text_or_a_number_that_says_whether_something_succeeded_is_a_status() {
     }
 }
 
-#[test]
-fn lists_by_an_indexed_column_read_no_whole_table() {
-    let (database, folder) = (Database::new(), Folder::new());
-    database.define("notebook");
-    database.sql(
-        "INSERT INTO code_execution_logs (timestamp, username, code, execution_time_ms, status)
-         SELECT '2026-01-01'::timestamp + n * interval '1 second', 'u' || n % 500, 'print(1)', 5, 'success' FROM generate_series(1, 50000) n;
-         ANALYZE code_execution_logs",
-    );
-    database.sql(&format!("ALTER DATABASE {} SET session_preload_libraries = 'auto_explain'", database.name));
-    let scans = || {
-        database.sql("SELECT pg_stat_force_next_flush(); SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'code_execution_logs'")
-    };
-    let agent = reading(&folder, &database, "code_execution_logs", "");
-    let (admin, user) = (token("root", "admin"), token("u7", "user"));
-    assert_eq!(ask(&agent, &admin, "/api/logs/5").0, 200);
-    let before = scans();
-    for (token, path) in [
-        (&user, "/api/activity/recent?limit=10"),
-        (&user, "/api/activity/summary"),
-        (&user, "/api/activity/search?query=print"),
-        (&admin, "/api/logs/77"),
-        (&admin, "/api/logs?user_id=u9&limit=5"),
-    ] {
-        let (status, body) = ask(&agent, token, path);
-        assert_eq!(status, 200, "{path}: {body}");
-    }
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    assert_eq!(before, scans(), "nothing was scanned whole");
-}
-
 /// What a sink has put into the object for all the rest, because the table has no column for it, is hidden from those who
 /// may not see it, in lists and in searches.
 #[test]

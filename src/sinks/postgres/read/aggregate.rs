@@ -3,11 +3,15 @@
 use tokio_postgres::Row as Found;
 
 use super::super::table::literal;
-use super::columns::{Columns, Kind, is_countable};
+use super::columns::{Columns, Kind, Stored};
 use super::filter::Statement;
+use super::page::ordered_time;
 use crate::query::request::{AggregateRequest, Group, GroupKey, ReadError, Zone, first_interval};
 use crate::units::Timestamp;
 
+const SECOND: i64 = 1_000_000;
+/// More seconds than lie between the first time that a table can have and 1970.
+const BEFORE_ALL: i64 = 300_000_000_000;
 /// What is measured, behind the keys.
 const MEASURES: usize = 9;
 
@@ -23,36 +27,50 @@ pub fn select(
     }
     let status = statement.value(&["status".to_owned()], None).map_or("NULL::text".to_owned(), |value| value.text());
     let duration = statement.value(&["duration_ms".to_owned()], None).filter(|value| value.kind == Kind::Number);
-    let duration = duration.map_or("NULL::float8".to_owned(), |value| format!("({})::float8", value.sql));
-    let percentile = match request.with_percentiles {
+    let is_whole = duration.as_ref().is_some_and(|value| value.stored == Stored::Integer);
+    let has_durations = duration.is_some();
+    let duration = match duration {
+        Some(value) if is_whole => value.sql,
+        Some(value) => format!("({})::float8", value.sql),
+        None => "NULL::float8".to_owned(),
+    };
+    // Without a column for it, nothing is sorted.
+    let percentile = match request.with_percentiles && has_durations {
         true => format!("(percentile_disc(0.95) WITHIN GROUP (ORDER BY {duration}))::text"),
         false => "NULL::text".to_owned(),
     };
-    let time = &columns.time.sql;
-    let micros = |sql: String| format!("round(extract(epoch FROM {sql}) * 1000000)::bigint::text");
     let measures: [String; MEASURES] = [
         "count(*)::text".into(),
         format!("(count(*) FILTER (WHERE {status} = 'success'))::text"),
         format!("(count(*) FILTER (WHERE {status} IN ('error', 'aborted', 'lost')))::text"),
         format!("count({duration})::text"),
-        sum(&duration),
+        if is_whole { format!("sum({duration})::text") } else { sum(&duration) },
         format!("max({duration})::text"),
         percentile,
-        micros(format!("min({time}) FILTER (WHERE {})", is_countable(time))),
-        micros(format!("max({time}) FILTER (WHERE {})", is_countable(time))),
+        of_times(columns, "min"),
+        of_times(columns, "max"),
     ];
     let condition = statement.condition(&request.filter);
-    let grouped = match keys.len() {
-        0 => String::new(),
-        count => format!(" GROUP BY {}", (1..=count).map(|nth| nth.to_string()).collect::<Vec<_>>().join(", ")),
-    };
-    let selected: Vec<String> = keys.into_iter().chain(measures).collect();
+    let grouped: Vec<&str> = keys.iter().map(|key| key.grouped.as_str()).collect();
+    let grouped = if grouped.is_empty() { String::new() } else { format!(" GROUP BY {}", grouped.join(", ")) };
+    let selected: Vec<String> = keys.iter().map(|key| key.shown.clone()).chain(measures).collect();
     Ok(format!(
         "SELECT {} FROM {} WHERE {condition}{grouped} LIMIT {}",
         selected.join(", "),
         statement.from(),
         request.max_groups.saturating_add(1)
     ))
+}
+
+/// The first or last time, in microseconds since 1970. Rows without one are no part of any answer. What stands in the
+/// table is compared, as lists do, and only the one that is found is made a time with a zone.
+fn of_times(columns: &Columns, which: &str) -> String {
+    let found = format!("{which}({})", ordered_time(&columns.time));
+    let time = match columns.time.stored {
+        Stored::Local(_) => format!("({found}::timestamp AT TIME ZONE {})", columns.zone),
+        _ => found,
+    };
+    format!("round(extract(epoch FROM {time}) * 1000000)::bigint::text")
 }
 
 /// The sum of durations. A few that are larger than anything could be would overflow it, which the database takes for an
@@ -64,29 +82,48 @@ fn sum(duration: &str) -> String {
     )
 }
 
-fn key(columns: &Columns, statement: &mut Statement<'_>, by: &GroupKey) -> Result<String, ReadError> {
+/// A key as it tells rows apart, and as it is shown: the latter is worked out once for each group.
+struct Key {
+    grouped: String,
+    shown: String,
+}
+
+fn key(columns: &Columns, statement: &mut Statement<'_>, by: &GroupKey) -> Result<Key, ReadError> {
     let time = &columns.time.sql;
+    let key = |grouped: String, shown: &dyn Fn(&str) -> String| Key { shown: shown(&grouped), grouped };
     Ok(match by {
         GroupKey::Field(path) => match statement.value(path, None) {
-            Some(value) => value.text(),
+            Some(value) => key(value.text(), &str::to_owned),
             // Every event may be without a status.
-            None if path.len() == 1 && path[0] == "status" => "NULL::text".to_owned(),
+            None if path.len() == 1 && path[0] == "status" => key("NULL::text".to_owned(), &str::to_owned),
             None => {
                 let name = path.join(".");
                 return Err(ReadError::Unsupported(format!("the table `{}` has no column for `{name}`", columns.name)));
             }
         },
-        GroupKey::Day(zone) => format!("to_char({time} AT TIME ZONE {}, 'YYYY-MM-DD')", name(zone)),
-        GroupKey::Hour(zone) => format!("extract(hour FROM {time} AT TIME ZONE {})::int::text", name(zone)),
+        GroupKey::Day(zone) => key(format!("({time} AT TIME ZONE {})::date", name(zone)), &|day| {
+            format!("to_char({day}::timestamp, 'YYYY-MM-DD')")
+        }),
+        GroupKey::Hour(zone) => {
+            key(format!("extract(hour FROM {time} AT TIME ZONE {})::int", name(zone)), &|hour| format!("{hour}::text"))
+        }
         GroupKey::Interval { micros, zone } => {
-            let (zone, first) = (name(zone), first_interval(*micros));
+            let first = first_interval(*micros);
+            if let (Ok(offset), 0) = (zone.0.to_fixed_offset(), micros % SECOND) {
+                let (width, first) = (micros / SECOND, first / SECOND - i64::from(offset.seconds()));
+                // Nothing is divided that is less than nothing.
+                let shift = (BEFORE_ALL / width + 1) * width - first;
+                let nth = format!("((floor(extract(epoch FROM {time}))::bigint + {shift}) / {width})");
+                return Ok(key(nth, &|nth| format!("(({nth} * {width} - {shift}) * {SECOND})::text")));
+            }
             let micros_of = |time: &str| format!("round(extract(epoch FROM {time}) * 1000000)::numeric");
+            let zone = name(zone);
             let (utc, local) = (micros_of(time), micros_of(&format!("({time} AT TIME ZONE {zone})")));
             let begins = format!("(floor(({local} - {first}) / {micros}) * {micros} + {first})");
             // Where the clocks were changed since then, it began by another offset than that of the event.
             let guess = format!("({begins} - ({local} - {utc}))");
             let then = micros_of(&format!("(to_timestamp({guess} / 1000000.0) AT TIME ZONE {zone})"));
-            format!("({begins} - ({then} - {guess}))::bigint::text")
+            key(format!("({begins} - ({then} - {guess}))::bigint"), &|begins| format!("{begins}::text"))
         }
     })
 }

@@ -5,6 +5,7 @@ use super::super::key::ADDED;
 use super::super::plan::REST;
 use super::super::table::{Column, Table, literal, quote};
 use super::super::value::Form;
+use super::users::UserIds;
 use crate::event::{aliases, names};
 use crate::visibility::HIDDEN;
 
@@ -33,6 +34,8 @@ pub struct Value {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
     AsIs,
+    /// A whole number: compared with one, an index may know it.
+    Integer,
     /// A time without a zone, in that of the table.
     Local(String),
     /// Words for a status, in any of the spellings that producers use: these, in lower case, with the canonical word.
@@ -48,6 +51,8 @@ pub struct Columns {
     pub name: String,
     /// As SQL, under the name `t`.
     pub from: String,
+    /// The columns that may be read, as SQL.
+    pub readable: Vec<String>,
     /// The zone of times without one, as SQL.
     pub zone: String,
     /// What rows have as their id.
@@ -65,6 +70,8 @@ pub struct Columns {
     pub metadata: Option<Value>,
     /// The column that holds it.
     pub rest: Option<Value>,
+    /// How ids are looked up in the table of users.
+    pub user_ids: UserIds,
     /// Columns without a canonical name: shown below `metadata`.
     pub extras: Vec<(String, Value)>,
 }
@@ -158,6 +165,7 @@ impl Columns {
         Ok(Columns {
             name,
             from,
+            readable: readable().map(|column| format!("t.{}", quote(&column.name))).collect(),
             zone,
             key,
             tie,
@@ -167,6 +175,7 @@ impl Columns {
             without_column,
             metadata,
             rest: in_rest,
+            user_ids: UserIds::Other,
             extras,
         })
     }
@@ -232,7 +241,7 @@ fn without(json: &Value, names: &[&str]) -> Value {
 const END_OF_TIME: &str = "'294247-01-01'";
 
 /// Whether a time has a number.
-pub fn is_countable(time: &str) -> String {
+fn is_countable(time: &str) -> String {
     format!("({time} > '-infinity' AND {time} < {END_OF_TIME})")
 }
 
@@ -267,7 +276,8 @@ fn converted(column: &str, member: &str, value: Value) -> Value {
         ("duration_ms", "duration_seconds" | "duration_s") if value.kind == Kind::Number => {
             // Not in the column's own type, in which it may be too much.
             let is_small = format!("{} BETWEEN -1e300 AND 1e300", value.sql);
-            Value { sql: format!("(CASE WHEN {is_small} THEN {} * 1000::numeric END)", value.sql), ..value }
+            let sql = format!("(CASE WHEN {is_small} THEN {} * 1000::numeric END)", value.sql);
+            Value { sql, stored: Stored::AsIs, ..value }
         }
         ("status", "success") if value.kind == Kind::Bool => {
             let sql = format!("CASE WHEN {0} THEN 'success' WHEN NOT {0} THEN 'error' END", value.sql);
@@ -280,11 +290,12 @@ fn converted(column: &str, member: &str, value: Value) -> Value {
         }
         ("status", _) if value.kind == Kind::Text => {
             let words = if column == "success" { aliases::SUCCESS_WORDS } else { aliases::STATUS_WORDS };
-            let mut sql = format!("CASE lower({})", value.sql);
+            // Most rows have the canonical words, which cost no look at the letters.
+            let mut sql = format!("CASE WHEN {0} IN ('success', 'error') THEN {0} ELSE CASE lower({0})", value.sql);
             for (word, canonical) in words {
                 sql.push_str(&format!(" WHEN {} THEN {}", literal(word), literal(canonical)));
             }
-            sql.push_str(&format!(" ELSE {} END", value.sql));
+            sql.push_str(&format!(" ELSE {} END END", value.sql));
             Value { sql, kind: Kind::Text, stored: Stored::Status(value.sql, words) }
         }
         _ => value,
@@ -298,7 +309,8 @@ fn value(column: &Column, zone: &str) -> Value {
         // Blanks that only fill such a column up are no part of its value.
         Form::Text(_) if column.sql_type.starts_with("character(") => as_is(format!("{sql}::text"), Kind::Text),
         Form::Text(_) => as_is(sql, Kind::Text),
-        Form::Int2 | Form::Int4 | Form::Int8 | Form::Float8 | Form::Numeric(_) => as_is(sql, Kind::Number),
+        Form::Int2 | Form::Int4 | Form::Int8 => Value { sql, kind: Kind::Number, stored: Stored::Integer },
+        Form::Float8 | Form::Numeric(_) => as_is(sql, Kind::Number),
         // 0.1 is to equal 0.1, which a float4 made wider does not.
         Form::Float4 => as_is(format!("({sql}::text::float8)"), Kind::Number),
         Form::Bool => as_is(sql, Kind::Bool),

@@ -119,6 +119,11 @@ impl<'a> Statement<'a> {
             }
             (_, Kind::Uuid) if is_uuid(text) => self.equal_as(&value, "uuid", text),
             (_, Kind::Inet) if is_inet(text) => self.equal_as(&value, "inet", text),
+            (Stored::Integer, _) => match text.parse::<i64>() {
+                // Whoever is called 07 is not 7.
+                Ok(number) if number.to_string() == text => format!("{} = {}", value.sql, self.number(&value, text)),
+                _ => NEVER.to_owned(),
+            },
             (_, Kind::Number) if crate::query::number(text).is_some() => self.equal_as(&value, "numeric", text),
             (_, Kind::Bool) if matches!(text, "true" | "false") => format!("{} IS {text}", value.sql),
             (_, Kind::Json | Kind::Time) => {
@@ -134,6 +139,12 @@ impl<'a> Statement<'a> {
     fn equal_as(&mut self, value: &Value, sql_type: &str, text: &str) -> String {
         let bound = self.bind(text);
         format!("({} = {bound}::text::{sql_type} AND {} = {bound})", value.sql, value.text())
+    }
+
+    /// A number to compare with this value, in the type in which an index has it.
+    fn number(&mut self, value: &Value, text: &str) -> String {
+        let is_integer = value.stored == Stored::Integer && text.parse::<i64>().is_ok();
+        format!("{}::text::{}", self.bind(text), if is_integer { "bigint" } else { "numeric" })
     }
 
     fn expr(&mut self, expr: &Expr) -> String {
@@ -266,14 +277,13 @@ impl<'a> Statement<'a> {
                 _ => format!("{} ILIKE {bound}", value.text()),
             };
         };
-        if !matches!(value.stored, Stored::AsIs | Stored::Local(_)) {
+        if matches!(value.stored, Stored::Status(..) | Stored::Success(_)) {
             return self.equal("status", &text.to_lowercase());
         }
         let number = crate::query::number(text);
         match value.kind {
             Kind::Number if number.is_some() => {
-                let bound = self.bind(text);
-                format!("{} = {bound}::text::numeric", value.sql)
+                format!("{} = {}", value.sql, self.number(value, text))
             }
             Kind::Uuid if is_uuid(text) => {
                 let bound = self.bind(text);
@@ -352,7 +362,7 @@ impl<'a> Statement<'a> {
         let mut bounds = Vec::with_capacity(ends.len());
         for (op, bound) in ends {
             let right = match (is_number, is_time, bound.times()) {
-                (true, ..) if bound.number().is_some() => format!("{}::text::numeric", self.bind(bound.0.clone())),
+                (true, ..) if bound.number().is_some() => self.number(value, &bound.0),
                 (false, true, Some((first, last))) => {
                     // After a day is after its end, from a day on is from its beginning.
                     let time = if matches!(op, Op::Greater | Op::LessOrEqual) { last } else { first };

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Config;
-use super::table::{Name, Table, quote};
+use super::table::{Name, Table};
 use crate::component::reader::{Key, ReadOptions, Reading};
 use crate::component::{Reader, SinkContext};
 use crate::event::Id;
 use crate::event::names::KNOWN;
 use crate::net::postgres::Target;
 use crate::query::request::{
-    AggregateRequest, CountLimit, Filter, Group, Keyset, Page, PageRequest, ReadError, Row, SORTED_CHARS, Sort,
-    SortKey, Total,
+    AggregateRequest, CountLimit, Filter, Group, Page, PageRequest, ReadError, Row, Sort, SortKey, Total,
 };
+use crate::query::{Check, FieldTest, Test};
 use crate::visibility::Visibility;
 
 mod aggregate;
@@ -23,13 +23,17 @@ mod columns;
 mod connections;
 mod filter;
 mod held;
+mod page;
 mod regex;
 mod row;
+mod users;
 
-use columns::{Columns, Kind, Value};
-use connections::{Connections, Lease};
+use columns::{Columns, Kind};
+use connections::{Connections, Lease, Length};
 use filter::{Statement, Users};
+use page::Part;
 use row::Names;
+use users::{UserIds, UserTable};
 
 /// How long the table is taken for what it was when it was looked at.
 const FRESH: Duration = Duration::from_secs(60);
@@ -53,37 +57,6 @@ pub struct TableReader {
     kept: Mutex<HashMap<String, (Instant, Vec<Group>)>>,
     /// Answers over the whole table are worked out one at a time.
     whole: tokio::sync::Mutex<()>,
-}
-
-/// Where e-mail and name of users are, as SQL.
-struct UserTable {
-    /// Without the user of a row, which stands at the end.
-    join: String,
-    email: Option<String>,
-    name: Option<String>,
-    lookup: String,
-}
-
-impl UserTable {
-    fn new(options: &ReadOptions) -> Result<Option<UserTable>, String> {
-        let Some(users) = &options.users else { return Ok(None) };
-        let table = Name::parse(&users.table)?.quoted();
-        let id = quote(&users.id);
-        let column = |name: &Option<String>| name.as_ref().map(|name| format!("u.{}", quote(name)));
-        let (email, name) = (column(&users.email), column(&users.name));
-        let shown =
-            |column: &Option<String>| column.as_ref().map_or("NULL::text".to_owned(), |sql| format!("{sql}::text"));
-        Ok(Some(UserTable {
-            join: format!("LEFT JOIN {table} u ON u.{id}::text ="),
-            lookup: format!(
-                "SELECT u.{id}::text, {}, {} FROM {table} u WHERE u.{id}::text IN (SELECT jsonb_array_elements_text($1::text::jsonb))",
-                shown(&email),
-                shown(&name)
-            ),
-            email,
-            name,
-        }))
-    }
 }
 
 impl TableReader {
@@ -110,12 +83,30 @@ impl TableReader {
         {
             return Ok(columns.clone());
         }
-        let read = tokio::time::timeout_at(deadline.into(), Table::read(lease.client(), &self.name));
-        let table = read.await.map_err(|_| ReadError::Deadline)?.map_err(|error| lease.failed(&error))?;
+        let read = async {
+            lease.limit(deadline).await?;
+            let read = async |name| Table::read(lease.client(), name).await.map_err(|error| lease.failed(&error));
+            let ids = match &self.users {
+                Some(users) => read(&users.table).await?.map(|table| UserIds::of(&table, &users.id)),
+                None => None,
+            };
+            Ok((read(&self.name).await?, ids))
+        };
+        let (table, user_ids) =
+            tokio::time::timeout_at(deadline.into(), read).await.map_err(|_| ReadError::Deadline)??;
         let table = table.ok_or_else(|| {
             ReadError::Unavailable(format!("`{}` has no table `{}`", self.connections.place(), self.name))
         })?;
-        let columns = Arc::new(Columns::new(&table, &self.config).map_err(ReadError::Unsupported)?);
+        if !table.columns.is_empty() && table.columns.iter().all(|column| !column.may_select) {
+            return Err(ReadError::Unavailable(format!(
+                "`{}`: permission denied for table `{}`: grant SELECT to the reading role, or set `api.read.url`",
+                self.connections.place(),
+                self.name
+            )));
+        }
+        let mut columns = Columns::new(&table, &self.config).map_err(ReadError::Unsupported)?;
+        columns.user_ids = user_ids.unwrap_or(UserIds::Other);
+        let columns = Arc::new(columns);
         let quoted = [self.name.quoted()];
         let size = lease.ask("SELECT pg_total_relation_size(to_regclass($1))::text", &quoted, deadline).await;
         if let Ok(rows) = size
@@ -128,12 +119,21 @@ impl TableReader {
         Ok(columns)
     }
 
-    /// What went wrong may be that the table has changed.
-    fn doubt<T>(&self, answer: Result<T, ReadError>) -> Result<T, ReadError> {
-        if matches!(answer, Err(ReadError::Unavailable(_))) {
-            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// What went wrong may be that the table has changed, or that the server was started again: then it is asked once more.
+    async fn asked<'r, T>(&self, ask: impl Fn() -> Reading<'r, T>) -> Result<T, ReadError> {
+        for is_last in [false, true] {
+            let outdated = self.connections.outdated();
+            match ask().await {
+                Err(ReadError::Unavailable(text)) => {
+                    *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    if is_last || self.connections.outdated() == outdated {
+                        return Err(ReadError::Unavailable(text));
+                    }
+                }
+                answer => return answer,
+            }
         }
-        answer
+        unreachable!("the last answer is returned")
     }
 
     fn statement<'a>(&'a self, columns: &'a Columns, visibility: &'a Visibility) -> Statement<'a> {
@@ -155,73 +155,68 @@ impl TableReader {
     ) -> Result<Names, ReadError> {
         let Some(users) = &self.users else { return Ok(Names::new()) };
         let mut ids: Vec<String> = rows.iter().filter_map(|row| row::user(columns, row)).collect();
+        ids.retain(|id| columns.user_ids.has(id));
         ids.sort_unstable();
         ids.dedup();
         if ids.is_empty() {
             return Ok(Names::new());
         }
-        let found = lease.ask(&users.lookup, &[serde_json::Value::from(ids).to_string()], deadline).await?;
+        let found =
+            lease.ask(&users.lookup(columns.user_ids), &[serde_json::Value::from(ids).to_string()], deadline).await?;
         Ok(found.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
     }
 
-    async fn read_page(&self, request: PageRequest, visibility: Visibility) -> Result<Page, ReadError> {
+    async fn read_page(&self, request: &PageRequest, visibility: &Visibility) -> Result<Page, ReadError> {
         let deadline = request.deadline;
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self
+            .connections
+            .lease(
+                match request.sort {
+                    Sort::Field(_) => Length::Long,
+                    Sort::Time | Sort::Seq => length(&request.filter),
+                },
+                deadline,
+            )
+            .await?;
         let columns = self.columns(&mut lease, deadline).await?;
-        let mut statement = self.statement(&columns, &visibility);
-        let mut condition = statement.condition(&request.filter);
-        let (key, is_number) = match &request.sort {
-            Sort::Field(name) => {
-                let value = statement.value(std::slice::from_ref(name), None).ok_or_else(|| missing(&columns, name))?;
-                let is_number = value.kind == Kind::Number;
-                let text = || format!("left({}, {SORTED_CHARS}) COLLATE \"C\"", value.text());
-                (Some(if is_number { value.sql.clone() } else { text() }), is_number)
-            }
-            Sort::Time | Sort::Seq => (None, false),
-        };
-        if let Some(after) = &request.after {
-            let key = key.as_deref().map(|sql| (sql, is_number));
-            let behind = behind(&mut statement, &columns, key, after, request.is_descending);
-            let behind = behind.ok_or_else(|| ReadError::Invalid("`cursor` is of another table or column".into()))?;
-            condition = format!("{condition} AND {behind}");
-        }
-        let direction = if request.is_descending { "DESC" } else { "ASC" };
-        let sorted = key.as_ref().map_or(String::new(), |key| format!("{key} {direction} NULLS LAST, "));
-        let sort_key = key.as_ref().map_or("NULL::text".to_owned(), |key| format!("({key})::text"));
-        let sql = format!(
-            "SELECT {}, {sort_key} FROM {} WHERE {condition} ORDER BY {sorted}{} {direction}, {} {direction} LIMIT {} OFFSET {}",
-            row::selected(&columns),
-            statement.from(),
-            ordered_time(&columns.time),
-            columns.tie(),
-            request.limit.saturating_add(1),
-            request.offset,
-        );
-        let parameters = std::mem::take(&mut statement.parameters);
-        let found = lease.ask(&sql, &parameters, deadline).await?;
-        let names = self.names_of(&columns, &mut lease, &found, deadline).await?;
-        let sort = |found: &tokio_postgres::Row| match (found.get::<_, Option<String>>(row::width(&columns)), is_number)
-        {
-            _ if key.is_none() => SortKey::None,
-            (None, _) => SortKey::Missing,
-            (Some(text), true) => SortKey::Decimal(text),
-            (Some(text), false) => SortKey::Text(text),
-        };
         let show = |visibility: &Visibility, line: &[u8]| visibility.show(line).map(std::borrow::Cow::into_owned);
-        let rows = found.iter().take(request.limit);
-        let rows =
-            rows.filter_map(|found| row::event(&columns, found, sort(found), &names, show, &visibility)).collect();
-        Ok(Page { rows, has_more: found.len() > request.limit, resume: None })
+        let (mut rows, mut offset) = (Vec::new(), request.offset);
+        for part in page::parts(&request.sort, request.after.as_ref()) {
+            let wanted = request.limit.saturating_add(1).saturating_sub(rows.len());
+            if wanted == 0 {
+                break;
+            }
+            let mut statement = self.statement(&columns, visibility);
+            let (sql, sorted) = page::select(&columns, &mut statement, request, *part, (wanted, offset))?;
+            let found = lease.ask(&sql, &statement.parameters, deadline).await?;
+            if found.is_empty() && offset > 0 && *part == Part::WithValue {
+                let mut statement = self.statement(&columns, visibility);
+                let sql = page::count(&columns, &mut statement, request, *part)?;
+                offset =
+                    offset.saturating_sub(counted(&lease.ask(&sql, &statement.parameters, deadline).await?) as usize);
+            } else {
+                offset = 0;
+            }
+            let names = self.names_of(&columns, &mut lease, &found, deadline).await?;
+            rows.extend(found.into_iter().map(|found| {
+                let text = found.get(row::width(&columns));
+                let key = sorted.as_ref().map_or(SortKey::None, |sorted| sorted.key(text));
+                row::event(&columns, &found, key, &names, show, visibility)
+            }));
+        }
+        let has_more = rows.len() > request.limit;
+        rows.truncate(request.limit);
+        Ok(Page { rows: rows.into_iter().flatten().collect(), has_more, resume: None })
     }
 
-    async fn read_one(&self, key: Key, visibility: Visibility) -> Result<Option<Row>, ReadError> {
+    async fn read_one(&self, key: &Key, visibility: &Visibility) -> Result<Option<Row>, ReadError> {
         let deadline = Instant::now() + PATIENCE;
         let text = match key {
             Key::Id(id) => id.to_string(),
             Key::Seq(seq) => seq.to_string(),
-            Key::Text(text) => text,
+            Key::Text(text) => text.clone(),
         };
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self.connections.lease(Length::Short, deadline).await?;
         let columns = self.columns(&mut lease, deadline).await?;
         for name in ["id", super::key::ADDED] {
             let Some(column) = columns.member(name) else { continue };
@@ -229,16 +224,14 @@ impl TableReader {
             let id = Id::parse(&text).filter(|_| column.kind == Kind::Uuid);
             let text = id.map_or_else(|| text.clone(), |id| id.to_string());
             let filter = Filter { equals: vec![(name.to_owned(), text)], ..Filter::default() };
-            let mut statement = self.statement(&columns, &visibility);
-            let condition = statement.condition(&filter);
-            let sql = format!("SELECT {} FROM {} WHERE {condition} LIMIT 1", row::selected(&columns), statement.from());
-            let parameters = std::mem::take(&mut statement.parameters);
-            let found = lease.ask(&sql, &parameters, deadline).await?;
+            let mut statement = self.statement(&columns, visibility);
+            let sql = page::one(&columns, &mut statement, &filter);
+            let found = lease.ask(&sql, &statement.parameters, deadline).await?;
             let names = self.names_of(&columns, &mut lease, &found, deadline).await?;
             let show =
                 |visibility: &Visibility, line: &[u8]| visibility.show_whole(line).map(std::borrow::Cow::into_owned);
             if let Some(found) = found.first() {
-                return Ok(row::event(&columns, found, SortKey::None, &names, show, &visibility));
+                return Ok(row::event(&columns, found, SortKey::None, &names, show, visibility));
             }
         }
         Ok(None)
@@ -246,25 +239,25 @@ impl TableReader {
 
     async fn read_count(
         &self,
-        filter: Filter,
-        visibility: Visibility,
+        filter: &Filter,
+        visibility: &Visibility,
         limit: CountLimit,
         deadline: Instant,
     ) -> Result<Total, ReadError> {
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self
+            .connections
+            .lease(if limit == CountLimit::Exact { Length::Long } else { length(filter) }, deadline)
+            .await?;
         let columns = self.columns(&mut lease, deadline).await?;
-        let mut statement = self.statement(&columns, &visibility);
-        let condition = statement.condition(&filter);
+        let mut statement = self.statement(&columns, visibility);
+        let condition = statement.condition(filter);
         let from = statement.from();
         let parameters = std::mem::take(&mut statement.parameters);
-        let count = |rows: Vec<tokio_postgres::Row>| {
-            rows.first().and_then(|row| row.get::<_, &str>(0).parse().ok()).unwrap_or(0)
-        };
         match limit {
             CountLimit::Exact => {
                 let sql = format!("SELECT count(*)::text FROM {from} WHERE {condition}");
                 let rows = lease.ask(&sql, &parameters, deadline).await?;
-                Ok(Total { count: count(rows), is_at_least: false })
+                Ok(Total { count: counted(&rows), is_at_least: false })
             }
             CountLimit::UpTo(most) => {
                 let sql = format!(
@@ -273,7 +266,7 @@ impl TableReader {
                 );
                 match lease.ask(&sql, &parameters, deadline.min(Instant::now() + COUNTING)).await {
                     Ok(rows) => {
-                        let count: u64 = count(rows);
+                        let count = counted(&rows);
                         Ok(Total { count: count.min(most), is_at_least: count > most })
                     }
                     // That there are none is not known either.
@@ -284,10 +277,10 @@ impl TableReader {
         }
     }
 
-    async fn read_groups(&self, request: AggregateRequest, visibility: Visibility) -> Result<Vec<Group>, ReadError> {
+    async fn read_groups(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Vec<Group>, ReadError> {
         let is_whole = visibility.only_user().is_none() && request.filter.equals.is_empty();
         if !is_whole {
-            return self.ask_groups(&request, &visibility).await;
+            return self.ask_groups(request, visibility).await;
         }
         let name = format!("{:?} {:?} {:?} {visibility:?}", request.filter, request.group_by, request.with_percentiles);
         let turn = tokio::time::timeout_at(request.deadline.into(), self.whole.lock());
@@ -300,7 +293,7 @@ impl TableReader {
             }
         }
         let started = Instant::now();
-        let groups = self.ask_groups(&request, &visibility).await?;
+        let groups = self.ask_groups(request, visibility).await?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // What costs next to nothing is asked again, and is never old.
         if kept.len() < MAX_KEPT && started.elapsed() > COUNTING / 10 {
@@ -311,7 +304,10 @@ impl TableReader {
 
     async fn ask_groups(&self, request: &AggregateRequest, visibility: &Visibility) -> Result<Vec<Group>, ReadError> {
         let deadline = request.deadline;
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self
+            .connections
+            .lease(if visibility.only_user().is_none() { Length::Long } else { length(&request.filter) }, deadline)
+            .await?;
         let columns = self.columns(&mut lease, deadline).await?;
         let mut statement = self.statement(&columns, visibility);
         let sql = aggregate::select(&columns, &mut statement, request)?;
@@ -328,17 +324,17 @@ impl TableReader {
 
     async fn count_without_time(&self) -> Result<u64, ReadError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self.connections.lease(Length::Long, deadline).await?;
         let columns = self.columns(&mut lease, deadline).await?;
         let has_time = columns.has_time();
         let sql = format!("SELECT count(*)::text FROM {} WHERE NOT coalesce({has_time}, FALSE)", columns.from);
         let rows = lease.ask(&sql, &[], deadline).await?;
-        Ok(rows.first().and_then(|row| row.get::<_, &str>(0).parse().ok()).unwrap_or(0))
+        Ok(counted(&rows))
     }
 
     async fn read_names(&self) -> Result<Vec<String>, ReadError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self.connections.lease(Length::Short, deadline).await?;
         let columns = self.columns(&mut lease, deadline).await?;
         let mut names: Vec<String> = columns.with_column().iter().map(|(name, _)| name.clone()).collect();
         names.extend(columns.key.iter().map(|_| "id".to_owned()));
@@ -356,16 +352,16 @@ impl TableReader {
         Ok(names)
     }
 
-    async fn read_lack(&self, path: Vec<String>) -> Result<Option<String>, ReadError> {
+    async fn read_lack(&self, path: &[String]) -> Result<Option<String>, ReadError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut lease = self.connections.lease(deadline).await?;
+        let mut lease = self.connections.lease(Length::Short, deadline).await?;
         let columns = self.columns(&mut lease, deadline).await?;
         let everything = Visibility::All { own: String::new(), preview: usize::MAX };
         let mut statement = self.statement(&columns, &everything);
         let known = crate::event::names::known(path.first().map_or(&b""[..], |name| name.as_bytes()));
         let canonical = known.and_then(crate::event::aliases::canonical).map(|name| KNOWN[name.0 as usize]);
         let has_column = path.first().is_none_or(|name| !columns.lacks_column(name));
-        match statement.value(&path, canonical) {
+        match statement.value(path, canonical) {
             Some(_) if has_column => Ok(None),
             _ => Ok(Some(lack(&columns, &path.join(".")))),
         }
@@ -380,67 +376,33 @@ fn missing(columns: &Columns, name: &str) -> ReadError {
     ReadError::Invalid(lack(columns, name))
 }
 
-/// The time as an index has it.
-fn ordered_time(time: &Value) -> String {
-    match &time.stored {
-        columns::Stored::Local(column) => column.clone(),
-        _ => time.sql.clone(),
-    }
+/// The number in the only row of an answer.
+fn counted(rows: &[tokio_postgres::Row]) -> u64 {
+    rows.first().and_then(|row| row.get::<_, &str>(0).parse().ok()).unwrap_or(0)
 }
 
-/// Rows that come after the one where the page before has ended; none if it was a page of something else. The key is
-/// what rows are sorted by, and whether it is a number.
-fn behind(
-    statement: &mut Statement<'_>,
-    columns: &Columns,
-    key: Option<(&str, bool)>,
-    after: &Keyset,
-    is_descending: bool,
-) -> Option<String> {
-    let sign = if is_descending { "<" } else { ">" };
-    let time = crate::units::Timestamp(after.time);
-    let earlier = statement.compare_time(&columns.time, sign, time);
-    let same = statement.compare_time(&columns.time, "=", time);
-    let row = after.row.as_deref()?;
-    let tie = statement.bind(row);
-    let tie = match columns.key_of_order() {
-        Some(key) if key.kind == Kind::Number => format!("{} {sign} {tie}::text::{}", key.sql, number_type(row)?),
-        Some(key) if key.kind == Kind::Uuid => {
-            filter::is_uuid(row).then(|| format!("{} {sign} {tie}::text::uuid", key.sql))?
+/// Whether a filter may have to look at every row: parts of texts, and fields that are not named.
+fn length(filter: &Filter) -> Length {
+    let is_long = |test: &&Test| match &test.check {
+        Check::Is(pattern) => {
+            test.field.is_none()
+                || pattern.literal().is_none()
+                || FieldTest::new(test).is_some_and(|test| test.is_contained())
         }
-        Some(key) => format!("{} {sign} {tie}", key.text()),
-        None => format!("{} {sign} {tie}", columns.tie()),
+        Check::Matches(_) => true,
+        Check::Exists | Check::Compare(..) | Check::Between(..) => false,
     };
-    let rest = format!("({earlier} OR ({same} AND {tie}))");
-    // Gives an index on the time a place to begin.
-    let or_same = statement.compare_time(&columns.time, if is_descending { "<=" } else { ">=" }, time);
-    let Some((key, is_number)) = key else { return Some(format!("{or_same} AND {rest}")) };
-    let value = match &after.key {
-        SortKey::Missing => return Some(format!("({key} IS NULL AND {rest})")),
-        SortKey::Decimal(text) if is_number => format!("{}::text::{}", statement.bind(text), number_type(text)?),
-        SortKey::Text(text) if !is_number => statement.bind(text),
-        SortKey::None | SortKey::Number(_) | SortKey::Decimal(_) | SortKey::Text(_) => return None,
-    };
-    Some(format!("({key} {sign} {value} OR {key} IS NULL OR ({key} = {value} AND {rest}))"))
-}
-
-/// The type in which a number, as a table has written it, is itself again.
-fn number_type(text: &str) -> Option<&'static str> {
-    match text {
-        "NaN" => Some("numeric"),
-        // No type but this has them in every version.
-        "Infinity" | "-Infinity" => Some("float8"),
-        _ => crate::query::number(text).map(|_| "numeric"),
-    }
+    let query = filter.query.as_ref();
+    if query.is_some_and(|query| query.expr().tests().iter().any(is_long)) { Length::Long } else { Length::Short }
 }
 
 impl Reader for TableReader {
     fn page(&self, request: PageRequest, visibility: Visibility) -> Reading<'_, Page> {
-        Box::pin(async move { self.doubt(self.read_page(request, visibility).await) })
+        Box::pin(async move { self.asked(|| Box::pin(self.read_page(&request, &visibility))).await })
     }
 
     fn get(&self, key: Key, visibility: Visibility) -> Reading<'_, Option<Row>> {
-        Box::pin(async move { self.doubt(self.read_one(key, visibility).await) })
+        Box::pin(async move { self.asked(|| Box::pin(self.read_one(&key, &visibility))).await })
     }
 
     fn count(
@@ -450,27 +412,27 @@ impl Reader for TableReader {
         limit: CountLimit,
         deadline: Instant,
     ) -> Reading<'_, Total> {
-        Box::pin(async move { self.doubt(self.read_count(filter, visibility, limit, deadline).await) })
+        Box::pin(async move { self.asked(|| Box::pin(self.read_count(&filter, &visibility, limit, deadline))).await })
     }
 
     fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>> {
         Box::pin(async move {
-            let mut groups = self.doubt(self.read_groups(request.clone(), visibility).await)?;
+            let mut groups = self.asked(|| Box::pin(self.read_groups(&request, &visibility))).await?;
             request.choose(&mut groups);
             Ok(groups)
         })
     }
 
     fn names(&self) -> Reading<'_, Vec<String>> {
-        Box::pin(async move { self.doubt(self.read_names().await) })
+        Box::pin(async move { self.asked(|| Box::pin(self.read_names())).await })
     }
 
     fn without_time(&self) -> Reading<'_, u64> {
-        Box::pin(async move { self.doubt(self.count_without_time().await) })
+        Box::pin(async move { self.asked(|| Box::pin(self.count_without_time())).await })
     }
 
     fn lacks(&self, path: Vec<String>) -> Reading<'_, Option<String>> {
-        Box::pin(async move { self.doubt(self.read_lack(path).await) })
+        Box::pin(async move { self.asked(|| Box::pin(self.read_lack(&path))).await })
     }
 
     fn bytes(&self) -> Option<u64> {

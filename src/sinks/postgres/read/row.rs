@@ -13,12 +13,12 @@ use crate::visibility::Visibility;
 /// E-mail and name of users by their ids.
 pub type Names = HashMap<String, (Option<String>, Option<String>)>;
 
-/// What a SELECT has to list for [`event`].
-pub fn selected(columns: &Columns) -> String {
+/// What a SELECT has to list for [`event`], with what orders rows of the same time.
+pub fn selected(columns: &Columns, tie: &str) -> String {
     let nothing = || "NULL::text".to_owned();
     let id = columns.key.as_ref().map_or_else(nothing, Value::text);
     let event_id = columns.event_id.as_ref().map_or_else(nothing, Value::text);
-    let fixed = [id, event_id, columns.time.micros(), format!("({})::text", columns.tie())];
+    let fixed = [id, event_id, columns.time.micros(), format!("({tie})::text")];
     let members = columns.members.iter().map(|(_, value)| value.written());
     let metadata = columns.metadata.iter().map(Value::written);
     let extras = columns.extras.iter().map(|(_, value)| value.written());
