@@ -108,7 +108,9 @@ fn list(arguments: &Arguments) -> Result<Listed, String> {
     let is_coloured = table::is_coloured();
     let (mut count, mut newest) = (0, None);
     let mut cursor: Option<String> = None;
-    let mut is_read = arguments.format != Format::Table || super::write(table::head())?;
+    // Behind what can fail: an error has no table above it.
+    let mut head = (arguments.format == Format::Table).then(table::head);
+    let mut is_read = true;
     while is_read && count < arguments.limit {
         let mut parameters = filter(arguments);
         parameters.append_pair("limit", &PAGE.min(arguments.limit - count).to_string());
@@ -118,7 +120,7 @@ fn list(arguments: &Arguments) -> Result<Listed, String> {
         let body = ask(&arguments.connection, &format!("/api/logs?{}", parameters.finish()))?;
         let page: Page =
             serde_json::from_slice(&body).map_err(|error| format!("the agent's answer is no list: {error}"))?;
-        let mut text = String::new();
+        let mut text = head.take().unwrap_or_default();
         for row in &page.logs {
             let event = Raw::valid(row.get().as_bytes());
             match arguments.format {
@@ -137,6 +139,9 @@ fn list(arguments: &Arguments) -> Result<Listed, String> {
         if cursor.is_none() {
             break;
         }
+    }
+    if let Some(head) = head {
+        is_read = super::write(head)?;
     }
     if is_read && arguments.format == Format::Json {
         is_read = super::write(if count == 0 { "[]\n" } else { "\n]\n" })?;
