@@ -28,7 +28,7 @@ mod deliver;
 mod evidence;
 pub mod fanout;
 mod feed;
-mod frames;
+pub mod frames;
 mod in_flight;
 mod limits;
 mod memory;
@@ -305,13 +305,28 @@ impl<F: Feed> Loop<F> {
         match records {
             Ok(records) => {
                 let now = Instant::now();
+                let end = records.last().map(|record| record.first_seq + record.lines.len() as u64);
                 records.into_iter().for_each(|record| self.batcher.push(record, now));
+                if end.is_some_and(|end| end >= self.covered.0) {
+                    self.pass_covered();
+                }
             }
             Err(FeedError::Closed) => self.closed = true,
             Err(FeedError::Unreadable(answer)) => {
                 self.connection.say(&format!("cannot read the journal: {answer}"), ComponentState::Held);
                 self.read_again = Some(Instant::now() + AGAIN);
             }
+        }
+    }
+
+    /// Moves the cursor behind what the sink's memory covers, once that was read: perhaps no other event comes that would
+    /// move it.
+    fn pass_covered(&mut self) {
+        let (to, _) = self.covered;
+        if self.feed.position() < to {
+            let (feed, skipped) = (&mut self.feed, &self.skipped);
+            self.connection.metrics.update(|counts| feed.settle(to, &totals_at(counts, skipped, to), None));
+            self.look();
         }
     }
 
@@ -409,9 +424,12 @@ impl<F: Feed> Loop<F> {
             // Somebody else may have dropped parked ones.
             let parked_ended = counts.parked_ends != std::mem::replace(ends_saved, counts.parked_ends);
             if !ended.is_empty() || again.is_any() || parked_ended {
-                let totals = totals_at(counts, skipped, seq_end);
-                let memory = memory.map(|memory| Saved::write(seq_end, &totals, self.tag, &memory));
-                feed.settle(seq_end, &totals, memory);
+                // A memory that is ahead of the cursor stays there.
+                let reached = seq_end.max(covered.0);
+                let written = |memory: bytes::Bytes| {
+                    Saved::write(reached, &totals_at(counts, skipped, reached), self.tag, &memory)
+                };
+                feed.settle(seq_end, &totals_at(counts, skipped, seq_end), memory.map(written));
             }
             // Once nothing is on its way any more, the cursor is behind what was dropped.
             let position = feed.position();
@@ -444,14 +462,13 @@ impl<F: Feed> Loop<F> {
         (self.watermark, self.out, self.unparking) = (Watermark::default(), BTreeMap::new(), false);
         self.unsettled.clear();
         self.feed.rewind();
+        let position = self.feed.position().max(self.covered.0);
         let connection = &self.connection;
-        self.batcher =
-            batcher(&connection.policy, &self.filter, &*connection.config, &self.memory, self.feed.position());
+        self.batcher = batcher(&connection.policy, &self.filter, &*connection.config, &self.memory, position);
         self.connection.forget_sink();
         self.opened = false;
         self.read_again = Some(Instant::now() + AGAIN);
         // What was parked on the way is parked again.
-        let position = self.feed.position();
         if !self.take_up(position, position).await {
             return;
         }

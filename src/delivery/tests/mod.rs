@@ -365,6 +365,11 @@ async fn totals_and_the_sinks_memory_survive_a_restart_even_if_the_memory_is_ahe
     short.kill.cancel();
     short.run(Policy { batch: few(2), ..Policy::default() }).await;
     assert_eq!((short.counts().delivered, short.counts().waiting), (4, 0), "what the memory covers does not wait");
+    // One in which nothing else comes.
+    let quiet = setup.again();
+    quiet.run(Policy { batch: few(2), ..Policy::default() }).await;
+    assert_eq!(quiet.feed.position(), fixture::FIRST_SEQ + 4, "the cursor does not wait for another event");
+    assert_eq!((quiet.counts().delivered, quiet.counts().waiting), (4, 0));
     setup.feed.push(&[2]);
     setup.feed.crash(true);
     let again = setup.again();
