@@ -109,7 +109,7 @@ const PAGE: &[Parameter] = &[
     parameter("count", Kind::Choice(&["exact"]), COUNT),
 ];
 const COUNT: &str = "`exact` counts everything, within the deadline. Otherwise a total is exact to 100,000, but the \
-    store counts a text in no more than some 10,000 events";
+    store counts a text in no more than some 10,000 events, in some 3,000 where it has more than a million";
 /// Members by which `/api/logs` can be sorted.
 pub const SORTED_BY: &[&str] =
     &["timestamp", "duration_ms", "event_type", "status", "status_code", "user_id", "endpoint"];
@@ -131,7 +131,7 @@ const STREAM: &[Parameter] = &[
     parameter("q", Kind::Query, "Events that this query matches"),
     parameter("token", Kind::Text, "A token, where no header can be sent"),
     parameter("ticket", Kind::Text, "A ticket of `/api/stream-ticket`"),
-    parameter("last_event_id", Kind::Text, "Resume after the event with this seq"),
+    parameter("last_event_id", Kind::Text, "Resume after the event with this seq, from the journal and for what is older from the store"),
 ];
 const COMPONENT: &[Parameter] = &[parameter(
     "component",

@@ -26,6 +26,8 @@ const MAX_SLOPED: u64 = 1 << 40;
 const RUNS: u8 = 127;
 /// A chunk with more runs is not looked at further.
 const MAX_RUNS: usize = 48;
+/// Of so many heads the place of one is kept, from which the others are found.
+const HEADS_STEP: usize = 16;
 
 /// Packs values. Layout: the count, then for each chunk its base (zigzag varint), its width in bits with flags (one byte)
 /// and its slope, if it has one (zigzag varint), then the bits of all chunks, each beginning on a byte. A chunk of runs has
@@ -147,7 +149,7 @@ pub struct Packed {
 }
 
 /// What stands before the bits of a packed sequence.
-pub struct Heads {
+struct Heads {
     len: usize,
     chunks: Vec<ChunkHead>,
     /// Where the bits of the last chunk end.
@@ -204,60 +206,63 @@ impl ChunkHead {
     }
 }
 
-impl Heads {
-    /// Takes the beginning of what [`pack`] wrote, of which there are so many bytes; `None` if it is something else, or if
-    /// it ends too early.
-    pub fn read(bytes: &[u8], all: usize) -> Option<Heads> {
-        let mut rest = bytes;
-        let len = usize::try_from(take_varint(&mut rest)?).ok()?;
-        let mut chunks = Vec::with_capacity(len.div_ceil(CHUNK).min(bytes.len()));
-        let mut at = 0;
-        for nth in 0..len.div_ceil(CHUNK) {
-            let base = unzigzag(take_varint(&mut rest)?);
-            let (flags, tail) = rest.split_first()?;
-            rest = tail;
-            let start = u32::try_from(at).ok()?;
-            if *flags == RUNS {
-                let len = usize::try_from(take_varint(&mut rest)?).ok().filter(|len| *len <= all)?;
-                let slope = unzigzag(take_varint(&mut rest)?);
-                let least = base.wrapping_sub(take_varint(&mut rest)? as i64);
-                let head = ChunkHead { base, least, slope, multiplier: 1, at: start, width: 0, has_runs: true };
-                chunks.push(head);
-                at += len;
-                continue;
-            }
-            let (code, multiplier) = (flags & !DIVIDED, if flags & DIVIDED == 0 { 1 } else { DIVISOR as i64 });
-            let (width, slope) = match code.checked_sub(SLOPED) {
-                None => (code, 0),
-                Some(width) => (width, unzigzag(take_varint(&mut rest)?)),
-            };
-            let count = CHUNK.min(len - nth * CHUNK);
-            let fall = slope.min(0).wrapping_mul(count as i64 - 1).wrapping_mul(multiplier);
-            let least = base.wrapping_add(fall);
-            chunks.push(ChunkHead { base, least, slope, multiplier, at: start, width, has_runs: false });
-            at += (count * usize::from(width)).div_ceil(8);
+/// Reads the head of one chunk after another.
+struct HeadReader<'a> {
+    rest: &'a [u8],
+    /// Values of the sequence.
+    len: usize,
+    /// The chunk whose head comes next, and where its bits begin behind all heads.
+    chunk: usize,
+    at: usize,
+}
+
+impl<'a> HeadReader<'a> {
+    fn new(mut bytes: &'a [u8]) -> Option<HeadReader<'a>> {
+        let len = usize::try_from(take_varint(&mut bytes)?).ok()?;
+        Some(HeadReader { rest: bytes, len, chunk: 0, at: 0 })
+    }
+
+    fn next(&mut self) -> Option<ChunkHead> {
+        let base = unzigzag(take_varint(&mut self.rest)?);
+        let (flags, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        let at = u32::try_from(self.at).ok()?;
+        let count = CHUNK.min(self.len.checked_sub(self.chunk * CHUNK)?);
+        self.chunk += 1;
+        if *flags == RUNS {
+            let len = u32::try_from(take_varint(&mut self.rest)?).ok()?;
+            let slope = unzigzag(take_varint(&mut self.rest)?);
+            let least = base.wrapping_sub(take_varint(&mut self.rest)? as i64);
+            self.at += len as usize;
+            return Some(ChunkHead { base, least, slope, multiplier: 1, at, width: 0, has_runs: true });
         }
-        let start = bytes.len() - rest.len();
-        let end = start + at;
-        if end + PADDING != all || u32::try_from(all).is_err() {
+        let (code, multiplier) = (flags & !DIVIDED, if flags & DIVIDED == 0 { 1 } else { DIVISOR as i64 });
+        let (width, slope) = match code.checked_sub(SLOPED) {
+            None => (code, 0),
+            Some(width) => (width, unzigzag(take_varint(&mut self.rest)?)),
+        };
+        let fall = slope.min(0).wrapping_mul(count as i64 - 1).wrapping_mul(multiplier);
+        self.at += (count * usize::from(width)).div_ceil(8);
+        Some(ChunkHead { base, least: base.wrapping_add(fall), slope, multiplier, at, width, has_runs: false })
+    }
+}
+
+impl Heads {
+    /// Takes the beginning of what [`pack`] wrote; `None` if it is something else.
+    fn read(bytes: &[u8]) -> Option<Heads> {
+        let mut reader = HeadReader::new(bytes)?;
+        let len = reader.len;
+        let mut chunks = Vec::with_capacity(len.div_ceil(CHUNK).min(bytes.len()));
+        for _ in 0..len.div_ceil(CHUNK) {
+            chunks.push(reader.next()?);
+        }
+        let start = bytes.len() - reader.rest.len();
+        let end = start + reader.at;
+        if end + PADDING != bytes.len() || u32::try_from(end).is_err() {
             return None;
         }
         chunks.iter_mut().for_each(|chunk| chunk.at += start as u32);
         Some(Heads { len, chunks, end })
-    }
-
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The bytes that the value of a row is in.
-    pub fn bytes_of(&self, row: usize) -> Range<usize> {
-        let head = self.chunks[row / CHUNK];
-        if head.has_runs {
-            return self.bits_of(row / CHUNK);
-        }
-        let at = head.at as usize + row % CHUNK * usize::from(head.width) / 8;
-        at..at + PADDING
     }
 
     /// The bytes of the bits or runs of a chunk.
@@ -265,26 +270,93 @@ impl Heads {
         self.chunks[chunk].at as usize..self.chunks.get(chunk + 1).map_or(self.end, |next| next.at as usize)
     }
 
-    /// The value of a row, from bytes that begin at `from` and have at least [those of it](Heads::bytes_of).
-    pub fn get(&self, bytes: &[u8], from: usize, row: usize) -> Option<i64> {
-        let (head, nth, range) = (self.chunks[row / CHUNK], row % CHUNK, self.bytes_of(row));
-        let bytes = bytes.get(range.start.checked_sub(from)?..range.end - from)?;
-        Some(match head.has_runs {
-            true => head.value_in_runs(bytes, nth),
-            false => head.value(nth, head.difference(bytes.first_chunk()?, nth * usize::from(head.width))),
-        })
+    /// Bytes in memory.
+    fn weight(&self) -> usize {
+        self.chunks.len() * std::mem::size_of::<ChunkHead>()
+    }
+}
+
+/// The heads of a packed sequence as they are written, a tenth of what they are in memory, and where some of them begin.
+pub struct PackedHeads {
+    len: usize,
+    bytes: Vec<u8>,
+    /// Of each [`HEADS_STEP`]th chunk, where its head begins and, behind all heads, its bits.
+    marks: Vec<(u32, u32)>,
+}
+
+/// Where the value of one row is.
+pub struct ValuePlace {
+    head: ChunkHead,
+    nth: usize,
+    /// The bytes that tell it.
+    pub bytes: Range<usize>,
+}
+
+impl PackedHeads {
+    /// Takes the beginning of what [`pack`] wrote, of which there are so many bytes; `None` if it is something else, or if
+    /// it ends too early.
+    pub fn read(bytes: &[u8], all: usize) -> Option<PackedHeads> {
+        let mut reader = HeadReader::new(bytes)?;
+        let mut marks = Vec::new();
+        for chunk in 0..reader.len.div_ceil(CHUNK) {
+            if chunk % HEADS_STEP == 0 {
+                marks.push((u32::try_from(bytes.len() - reader.rest.len()).ok()?, u32::try_from(reader.at).ok()?));
+            }
+            reader.next()?;
+        }
+        let heads = bytes.len() - reader.rest.len();
+        let is_whole = heads + reader.at + PADDING == all && u32::try_from(all).is_ok();
+        is_whole.then(|| PackedHeads { len: reader.len, bytes: bytes[..heads].to_vec(), marks })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the value of a row is; `None` if there is none.
+    pub fn place_of(&self, row: usize) -> Option<ValuePlace> {
+        let (chunk, nth) = (row / CHUNK, row % CHUNK);
+        let (head_at, at) = *self.marks.get(chunk / HEADS_STEP).filter(|_| row < self.len)?;
+        let (rest, first) = (self.bytes.get(head_at as usize..)?, chunk - chunk % HEADS_STEP);
+        let mut reader = HeadReader { rest, len: self.len, chunk: first, at: at as usize };
+        for _ in first..chunk {
+            reader.next()?;
+        }
+        let head = reader.next()?;
+        let start = self.bytes.len() + head.at as usize;
+        let bytes = match head.has_runs {
+            true => start..self.bytes.len() + reader.at,
+            false => {
+                let at = start + nth * usize::from(head.width) / 8;
+                at..at + PADDING
+            }
+        };
+        Some(ValuePlace { head, nth, bytes })
     }
 
     /// Bytes in memory.
     pub fn weight(&self) -> usize {
-        self.chunks.len() * std::mem::size_of::<ChunkHead>()
+        self.bytes.len() + self.marks.len() * std::mem::size_of::<(u32, u32)>()
+    }
+}
+
+impl ValuePlace {
+    /// The value, from the bytes that tell it.
+    pub fn value(&self, bytes: &[u8]) -> Option<i64> {
+        Some(match self.head.has_runs {
+            true => self.head.value_in_runs(bytes, self.nth),
+            false => {
+                let difference = self.head.difference(bytes.first_chunk()?, self.nth * usize::from(self.head.width));
+                self.head.value(self.nth, difference)
+            }
+        })
     }
 }
 
 impl Packed {
     /// Takes what [`pack`] wrote; `None` if it is something else.
     pub fn open(bytes: Vec<u8>) -> Option<Packed> {
-        let heads = Heads::read(&bytes, bytes.len())?;
+        let heads = Heads::read(&bytes)?;
         Some(Packed { bytes, heads })
     }
 
@@ -410,12 +482,13 @@ mod tests {
                 }
             }
             let bytes = pack(&values);
-            let heads = Heads::read(&bytes, bytes.len()).expect("it was just packed");
+            let heads = PackedHeads::read(&bytes, bytes.len()).expect("it was just packed");
             for (row, value) in values.iter().enumerate() {
                 prop_assert_eq!(packed.get(row), *value);
-                let range = heads.bytes_of(row);
-                prop_assert_eq!(heads.get(&bytes[range.clone()], range.start, row), Some(*value));
+                let place = heads.place_of(row).expect("there is such a row");
+                prop_assert_eq!(place.value(&bytes[place.bytes.clone()]), Some(*value));
             }
+            prop_assert!(heads.place_of(values.len()).is_none());
         }
 
         #[test]
@@ -444,6 +517,11 @@ mod tests {
 
         #[test]
         fn bytes_that_nobody_packed_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(heads) = PackedHeads::read(&bytes, bytes.len()) {
+                for place in (0..heads.len().min(1000)).filter_map(|row| heads.place_of(row)) {
+                    let _ = bytes.get(place.bytes.clone()).and_then(|bytes| place.value(bytes));
+                }
+            }
             if let Some(packed) = Packed::open(bytes) {
                 let mut out = Vec::new();
                 (0..packed.len().div_ceil(CHUNK)).for_each(|chunk| packed.chunk(chunk, &mut out));

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zstd::zstd_safe::DCtx;
 
+use super::layout::Section;
+
 /// Names something within a part.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
@@ -22,17 +24,18 @@ pub struct Key {
 const MAX_CONTEXTS: usize = 4;
 
 /// Bounded by bytes. What parts have answered has a share of its own: a question that reads many columns would drive
-/// out the answers that it has just left.
+/// out the answers that it has just left. So have texts: those of one page are larger than the columns of all parts.
 pub struct Cache {
     inner: Mutex<Inner>,
     answers: Mutex<Inner>,
+    texts: Mutex<Inner>,
     contexts: Mutex<Vec<DCtx<'static>>>,
     limit: usize,
     /// What more it may take of what nobody else needs now, and whether it may.
     more: usize,
     is_lent: AtomicBool,
-    /// The clocks of both tables when [`Cache::rest`] looked last, and how often they had not moved by then.
-    rested: Mutex<([u64; 2], u32)>,
+    /// The clocks of the tables when [`Cache::rest`] looked last, and how often they had not moved by then.
+    rested: Mutex<([u64; 3], u32)>,
 }
 
 #[derive(Default)]
@@ -52,6 +55,9 @@ struct Entry {
 pub const ANSWERS: u16 = 0x100;
 /// One byte in so many is for answers.
 const SHARE_OF_ANSWERS: usize = 4;
+/// The same for blocks of texts, and of what is lent.
+const SHARE_OF_TEXTS: usize = 4;
+const TEXTS: u16 = Section::Text as u16;
 
 /// So often nobody has asked for anything before what is kept is forgotten.
 const RESTS: u32 = 2;
@@ -65,6 +71,7 @@ impl Cache {
         Cache {
             inner: Mutex::default(),
             answers: Mutex::default(),
+            texts: Mutex::default(),
             contexts: Mutex::default(),
             limit,
             more,
@@ -75,20 +82,33 @@ impl Cache {
 
     /// The table that a key is in, and the most bytes of it.
     fn of(&self, key: Key) -> (MutexGuard<'_, Inner>, usize) {
-        let of_answers = self.limit / SHARE_OF_ANSWERS;
-        if key.section >= ANSWERS {
-            (lock(&self.answers), of_answers)
-        } else {
-            (lock(&self.inner), self.limit - of_answers + if self.is_lent.load(Relaxed) { self.more } else { 0 })
+        let (of_columns, of_texts) = self.shares(if self.is_lent.load(Relaxed) { self.more } else { 0 });
+        match key.section {
+            ANSWERS.. => (lock(&self.answers), self.limit / SHARE_OF_ANSWERS),
+            TEXTS => (lock(&self.texts), of_texts),
+            _ => (lock(&self.inner), of_columns),
         }
+    }
+
+    /// The most bytes of columns and of texts, with so many that are lent.
+    fn shares(&self, more: usize) -> (usize, usize) {
+        let of_texts = (self.limit + more) / SHARE_OF_TEXTS;
+        (self.limit + more - self.limit / SHARE_OF_ANSWERS - of_texts, of_texts)
+    }
+
+    fn tables(&self) -> [&Mutex<Inner>; 3] {
+        [&self.inner, &self.answers, &self.texts]
     }
 
     /// Lends it more memory, or takes that back at once.
     pub fn lend(&self, is_lent: bool) {
         if self.is_lent.swap(is_lent, Relaxed) && !is_lent {
-            let (limit, mut inner) = (self.limit - self.limit / SHARE_OF_ANSWERS, lock(&self.inner));
-            if inner.weight > limit {
-                inner.make_room(limit);
+            let (of_columns, of_texts) = self.shares(0);
+            for (table, limit) in [(&self.inner, of_columns), (&self.texts, of_texts)] {
+                let mut table = lock(table);
+                if table.weight > limit {
+                    table.make_room(limit);
+                }
             }
         }
     }
@@ -151,7 +171,7 @@ impl Cache {
 
     /// Forgets what belongs to a part that is gone.
     pub fn forget(&self, part: u64) {
-        for inner in [&self.inner, &self.answers] {
+        for inner in self.tables() {
             let mut inner = lock(inner);
             let inner = &mut *inner;
             inner.entries.retain(|key, entry| {
@@ -165,19 +185,21 @@ impl Cache {
     }
 
     pub fn weight(&self) -> usize {
-        lock(&self.inner).weight + lock(&self.answers).weight
+        self.tables().map(|inner| lock(inner).weight).iter().sum()
     }
 
     /// Called from time to time. Once nobody has asked for anything for [`RESTS`] times, everything is forgotten but answers:
     /// these are small, and cost the most to find again.
     pub fn rest(&self) {
-        let clocks = [&self.inner, &self.answers].map(|inner| lock(inner).clock);
+        let clocks = self.tables().map(|inner| lock(inner).clock);
         let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
         rested.1 = if rested.0 == clocks { rested.1.saturating_add(1) } else { 0 };
         rested.0 = clocks;
         if rested.1 == RESTS {
-            let mut inner = lock(&self.inner);
-            (inner.entries, inner.weight) = (HashMap::new(), 0);
+            for table in [&self.inner, &self.texts] {
+                let mut inner = lock(table);
+                (inner.entries, inner.weight) = (HashMap::new(), 0);
+            }
             *self.contexts.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         }
     }
@@ -239,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_drive_out_columns_and_no_answers_and_neither_takes_more_than_its_share() {
+    fn columns_and_texts_drive_out_their_like_and_none_takes_more_than_its_share() {
         let cache = Cache::new(64 * 1024, 16 * 1024);
         let key = |section: u16, part: u64| Key { part, section, column: 0, block: 0 };
         let answer = Arc::new(7u64);
@@ -250,14 +272,22 @@ mod tests {
         }
         assert_eq!(cache.kept::<u64>(key(ANSWERS, 0)), Some(answer));
         assert_eq!((cache.kept::<u64>(key(1, 0)), cache.kept::<u64>(key(1, 999))), (None, Some(Arc::new(999))));
+        let column = Arc::new(7u64);
+        cache.keep(key(1, 1000), &column, 4096);
+        for part in 0..1000 {
+            cache.keep(key(TEXTS, part), &Arc::new(part), 2048);
+            assert!(cache.weight() <= 64 * 1024);
+        }
+        assert_eq!((cache.kept::<u64>(key(1, 1000)), cache.kept::<u64>(key(TEXTS, 0))), (Some(column), None));
         (1..1000).for_each(|part| cache.keep(key(ANSWERS, part), &Arc::new(part), 512));
         assert!(cache.weight() <= 64 * 1024 && cache.kept::<u64>(key(ANSWERS, 0)).is_none());
+        let before = cache.weight();
         cache.lend(true);
         for part in 2000..3000 {
             cache.keep(key(1, part), &Arc::new(part), 4096);
             assert!(cache.weight() <= 80 * 1024);
         }
-        assert!(cache.weight() > 64 * 1024);
+        assert!(cache.weight() > before);
         cache.lend(false);
         assert!(cache.weight() <= 64 * 1024 && cache.kept::<u64>(key(1, 2999)).is_some());
         cache.keep(key(1, 999), &Arc::new(999u64), 4096);

@@ -15,6 +15,10 @@ use crate::visibility::Visibility;
 
 /// Blocks of texts that counting opens, about 50 microseconds each, before it answers "at least".
 const MAX_COUNTED_BLOCKS: usize = 160;
+/// The same of a store with more than [`LARGE`] events: what is in so many of its blocks is in many more, so that the answer
+/// would be the same later.
+const MAX_COUNTED_OF_LARGE: usize = 48;
+const LARGE: usize = 1_000_000;
 
 impl Snapshot {
     /// How many events a filter means.
@@ -37,6 +41,7 @@ impl Snapshot {
             is_of_all,
             is_of_sums: by_value::is_of_sums(filter),
             count: AtomicU64::new(0),
+            max_blocks: if self.events() > LARGE { MAX_COUNTED_OF_LARGE } else { MAX_COUNTED_BLOCKS },
             opened_blocks: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
         };
@@ -76,6 +81,7 @@ struct Counting<'a> {
     /// Whether it asks of members alone that have sums.
     is_of_sums: bool,
     count: AtomicU64,
+    max_blocks: usize,
     opened_blocks: AtomicUsize,
     /// Whether something was left uncounted: the answer is "at least".
     has_ended: AtomicBool,
@@ -135,7 +141,7 @@ impl Counting<'_> {
                     return Err(Stop::Failed(ReadError::Deadline));
                 }
                 may_start();
-                let is_enough = self.opened_blocks.load(Relaxed) >= MAX_COUNTED_BLOCKS && filter.reads_lines();
+                let is_enough = self.opened_blocks.load(Relaxed) >= self.max_blocks && filter.reads_lines();
                 if is_enough && self.limit != CountLimit::Exact {
                     self.has_ended.store(true, Relaxed);
                     return Ok(());

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::bits::{Heads, Packed};
+use super::bits::{Packed, PackedHeads};
 use super::cache::Key;
 use super::layout::{PAGE, PageSums, Section};
 use super::part::Part;
@@ -27,17 +27,18 @@ impl Part {
         if !is_paged {
             return Ok(self.packed(section, column)?.get(row));
         }
-        let heads = self.cache().get(Key { block: HEADS, ..whole }, Heads::weight, || self.heads(section, column))?;
-        let range = heads.bytes_of(row);
-        let bytes = self.within(section, column, range.clone())?;
-        heads.get(&bytes, range.start, row).ok_or_else(|| self.damaged("a packed column cannot be read"))
+        let read = || self.heads(section, column);
+        let heads = self.cache().get(Key { block: HEADS, ..whole }, PackedHeads::weight, read)?;
+        let broken = || self.damaged("a packed column cannot be read");
+        let place = heads.place_of(row).ok_or_else(broken)?;
+        place.value(&self.within(section, column, place.bytes.clone())?).ok_or_else(broken)
     }
 
-    fn heads(&self, section: Section, column: u32) -> io::Result<Heads> {
+    fn heads(&self, section: Section, column: u32) -> io::Result<PackedHeads> {
         let all = self.bytes_of(section, column);
         let mut len = HEADS_BYTES.min(all);
         loop {
-            let heads = Heads::read(&self.within(section, column, 0..len)?, all);
+            let heads = PackedHeads::read(&self.within(section, column, 0..len)?, all);
             match heads.filter(|heads| heads.len() == self.events()) {
                 Some(heads) => return Ok(heads),
                 None if len == all => return Err(self.damaged("a packed column cannot be read")),

@@ -1,6 +1,7 @@
 //! A snapshot search: which rows match, in which order, and how many.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::bits::CHUNK;
@@ -80,6 +81,15 @@ impl Place {
                 (seqs().min().unwrap_or(u64::MAX), seqs().max().unwrap_or(0))
             }
         }
+    }
+
+    fn seqs_within(&self, range: Range<u64>) -> io::Result<Vec<u64>> {
+        let (mut seqs, mut found) = (Vec::new(), Vec::new());
+        for chunk in 0..self.chunks() {
+            self.chunk_seqs(chunk, &mut seqs)?;
+            found.extend(seqs.iter().map(|seq| *seq as u64).filter(|seq| range.contains(seq)));
+        }
+        Ok(found)
     }
 
     /// The chunks that can have what is needed.
@@ -219,6 +229,27 @@ impl Snapshot {
     pub fn places(&self) -> Vec<Place> {
         let parts = self.parts.iter().cloned().map(Place::Part);
         parts.chain(self.tails.iter().cloned().map(Place::Tail)).collect()
+    }
+
+    pub fn events(&self) -> usize {
+        self.places().iter().map(Place::events).sum()
+    }
+
+    /// The first of the events from one `seq` to before another, and how many there are.
+    pub fn between(&self, from: u64, to: u64) -> Result<Option<(u64, u64)>, ReadError> {
+        let (mut least, mut count) = (u64::MAX, 0);
+        for place in self.places() {
+            let (first, last) = place.seqs();
+            if from <= first && last < to {
+                (least, count) = (least.min(first), count + place.events() as u64);
+            } else if first < to && from <= last {
+                let found = self.excuse(&place, place.seqs_within(from..to))?;
+                for seq in found.unwrap_or_default() {
+                    (least, count) = (least.min(seq), count + 1);
+                }
+            }
+        }
+        Ok((count > 0).then_some((least, count)))
     }
 
     /// Goes on without a part that cannot be read; every other error ends the question.
