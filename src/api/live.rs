@@ -30,10 +30,11 @@ use super::admin::stream_row;
 use super::answer::Answer;
 use super::params::bad;
 use super::reading::visibility;
+use super::resumed::{Place, Resumed};
 use super::routes::{Call, Who};
 use super::shape::{Object, array, log_row};
 use super::stream_access::StreamAccess;
-use crate::delivery::fanout::{Client, Fanout, Live};
+use crate::delivery::fanout::{Fanout, Live};
 use crate::delivery::shown::Shown;
 use crate::delivery::view::{Format, LiveEvent, View};
 use crate::event::Raw;
@@ -119,7 +120,7 @@ fn tap_streams(
     call: &Call,
     shown: Shown,
     permit: OwnedSemaphorePermit,
-) -> Result<(Client, Option<Tap>), Problem> {
+) -> Result<(Resumed, Option<Tap>), Problem> {
     let end = api.shutdown.child_token();
     let fanout = Fanout::start(&api.agent.context.journal, shown, TAP_BYTES, &api.connections, end.clone());
     Ok((subscribe_to(&fanout, api, call, LOG)?, Some((end.drop_guard(), permit))))
@@ -207,7 +208,7 @@ async fn next_tapped(mut tapped: Tapped) -> Option<(Result<Frame<Bytes>, Infalli
     }
 }
 
-fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
+fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Resumed, Problem> {
     if !api.fanout.has_streams() {
         let detail = "no live stream configured: add a sink of type `store` or `sse`";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
@@ -215,10 +216,10 @@ fn subscribe(api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
     subscribe_to(&api.fanout, api, call, frame)
 }
 
-fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> Result<Client, Problem> {
+fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> Result<Resumed, Problem> {
     let from = last_event_id(call)?.map(|seq| seq.saturating_add(1));
     let view = View { query: query(call)?, visibility: visibility(api, call.reader()), format: frame };
-    let client = fanout.subscribe(view, from, &call.reader().name).ok_or_else(|| {
+    let client = fanout.subscribe(view.clone(), from, &call.reader().name).ok_or_else(|| {
         let detail = "too many live clients";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(Duration::from_secs(5))
     })?;
@@ -226,7 +227,9 @@ fn subscribe_to(fanout: &Arc<Fanout>, api: &Api, call: &Call, frame: Format) -> 
         // What is sent again is read as in a list.
         record_read(api, call, "activity_read", 0);
     }
-    Ok(client)
+    let reader = if fanout.is_read() { api.agent.reader() } else { None };
+    let place = |reader| Place { reader, fanout: fanout.clone(), view, shutdown: api.shutdown.clone() };
+    Ok(Resumed::new(client, reader.map(place)))
 }
 
 fn query(call: &Call) -> Result<Option<Arc<Query>>, Problem> {
@@ -243,7 +246,7 @@ fn last_event_id(call: &Call) -> Result<Option<u64>, Problem> {
 
 struct Events<G> {
     first: Option<Bytes>,
-    client: Client,
+    client: Resumed,
     gap: G,
     /// Ends the reader of one component with its client.
     _tap: Option<Tap>,
@@ -252,7 +255,7 @@ struct Events<G> {
 }
 
 fn events(
-    client: Client,
+    client: Resumed,
     tap: Option<Tap>,
     first: Bytes,
     access: StreamAccess,
@@ -332,7 +335,7 @@ fn row_of(event: &LiveEvent<'_>) -> Row {
         seq: event.seq,
         time,
         received_at: Some(event.received_at),
-        id: event.id().to_string(),
+        id: event.id.to_string(),
         line: event.line.to_vec(),
         keyset: Keyset { key: SortKey::None, time: time.0, seq: event.seq, row: None },
     }
@@ -376,7 +379,7 @@ fn closing(code: CloseCode, reason: &'static str) -> Message {
 
 async fn serve(
     request: Request<hyper::body::Incoming>,
-    mut client: Client,
+    mut client: Resumed,
     mut access: StreamAccess,
     busy: Option<Busy>,
 ) {

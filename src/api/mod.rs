@@ -22,6 +22,7 @@ mod rates;
 mod reading;
 mod report;
 mod report_page;
+mod resumed;
 mod roles;
 pub mod routes;
 mod sessions;

@@ -64,6 +64,12 @@ pub trait Reader: Send + Sync {
     /// The groups of the events that a filter means, as far as they are wanted, in no order.
     fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>>;
 
+    /// The first of the events from one `seq` to before another, and how many of them the place has; `None` where there are
+    /// none, or where no event has a `seq`.
+    fn between(&self, _from: u64, _to: u64) -> Reading<'_, Option<(u64, u64)>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// How many groups of the events that a filter means have a first key.
     fn distinct(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, u64> {
         Box::pin(async move {

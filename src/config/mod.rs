@@ -27,8 +27,8 @@ pub use earlier::add_leftover;
 pub use files::{Text, locate};
 pub use interpolate::Environment;
 pub use plan::{
-    API_SOURCE, DRY_TIMEOUT, EarlierStage, Fingerprint, Input, Plan, PlannedSink, PlannedSource, PlannedTransform,
-    Snapshots,
+    API_SOURCE, DRY_TIMEOUT, EarlierStage, Fingerprint, Input, LiveInputs, Plan, PlannedSink, PlannedSource,
+    PlannedTransform, Snapshots,
 };
 pub use reference::reference;
 pub use schema::schema;

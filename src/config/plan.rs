@@ -1,6 +1,6 @@
 //! A valid configuration: plain data and components that are built but have opened nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,19 +103,33 @@ impl PlannedSink {
     }
 }
 
+/// What live streams show.
+pub struct LiveInputs {
+    /// The inputs of sinks, each with the query of what it takes.
+    pub taken: Vec<(Vec<Input>, Option<Arc<Query>>)>,
+    /// Whether the sink that the API reads takes the same.
+    pub are_read: bool,
+}
+
 impl Plan {
-    /// What live streams show: the inputs of the sinks that end in a live stream, else of the one that the API reads, each
-    /// with the query of what it takes.
-    pub fn live_inputs(&self) -> Vec<(Vec<Input>, Option<Arc<Query>>)> {
+    /// What live streams show: the inputs of the sinks that end in a live stream, else of the one that the API reads.
+    pub fn live_inputs(&self) -> LiveInputs {
         let live: Vec<&PlannedSink> = self.sinks.iter().filter(|sink| sink.sink.is_live()).collect();
         let read = self.settings.api.read.sink.as_deref();
         let is_read = |sink: &&PlannedSink| match read {
             Some(name) => sink.sink.readable() != Readable::Never && name == &*sink.name,
             None => sink.sink.readable() == Readable::ByDefault,
         };
-        let shown = if live.is_empty() { self.sinks.iter().filter(is_read).collect() } else { live };
+        let read: Vec<&PlannedSink> = self.sinks.iter().filter(is_read).collect();
+        let takes = |sink: &PlannedSink| {
+            let inputs: BTreeSet<Input> = sink.inputs.iter().cloned().collect();
+            (inputs, sink.filter.as_ref().map(|filter| filter.text().to_owned()))
+        };
+        let are_read = read.first().is_some_and(|read| live.iter().all(|sink| takes(sink) == takes(read)));
         let again = |query: &Query| Query::parse(query.text()).ok().map(Arc::new);
-        shown.into_iter().map(|sink| (sink.inputs.clone(), sink.filter.as_ref().and_then(again))).collect()
+        let shown = if live.is_empty() { read } else { live };
+        let taken = shown.into_iter().map(|sink| (sink.inputs.clone(), sink.filter.as_ref().and_then(again)));
+        LiveInputs { taken: taken.collect(), are_read }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -227,6 +227,26 @@ impl Fanout {
             failures: 0,
             held: None,
         })
+    }
+
+    /// Whether what the journal no longer has may be in the place that the API reads.
+    pub fn is_read(&self) -> bool {
+        self.shown.borrow().is_read
+    }
+
+    /// Waits until a client may read by itself, and gives its turn and memory for that many bytes of frames.
+    pub async fn turn(&self) -> Option<(OwnedSemaphorePermit, FramePermit, usize)> {
+        loop {
+            let turn = self.catching_up.clone().acquire_owned().await.ok()?;
+            // A stuck client holds its last frames: with little memory left, every client gets less at a time.
+            let permit = self.budget.try_take(READ_BYTES, 3, None).map(|permit| (permit, READ_BYTES));
+            let small = || self.budget.try_take(SMALL_STEP, 4, None).map(|permit| (permit, SMALL_STEP));
+            match permit.or_else(small) {
+                Some((permit, most)) => return Some((turn, permit, most)),
+                None => drop(turn),
+            }
+            tokio::time::sleep(MEMORY_PAUSE).await;
+        }
     }
 
     fn reader(&self, position: u64) -> std::io::Result<Reader> {
@@ -453,16 +473,7 @@ impl Client {
                 CatchUp::Done => return None,
                 CatchUp::Step(step) => step.await,
                 CatchUp::Next(_) => {
-                    let turn = self.fanout.catching_up.clone().acquire_owned().await.ok()?;
-                    // A stuck client holds its last frames: with little memory left, every client gets less at a time.
-                    let budget = &self.fanout.budget;
-                    let permit = budget.try_take(READ_BYTES, 3, None).map(|permit| (permit, READ_BYTES));
-                    let small = || budget.try_take(SMALL_STEP, 4, None).map(|permit| (permit, SMALL_STEP));
-                    let Some((permit, most)) = permit.or_else(small) else {
-                        drop(turn);
-                        tokio::time::sleep(MEMORY_PAUSE).await;
-                        continue;
-                    };
+                    let (turn, permit, most) = self.fanout.turn().await?;
                     let CatchUp::Next(reader) = std::mem::replace(&mut self.catching_up, CatchUp::Done) else {
                         continue;
                     };

@@ -8,21 +8,30 @@ use crate::journal::StreamId;
 use crate::query::Query;
 use crate::telemetry::panics;
 
-/// For each stream the queries of which one has to match; none where every event is taken.
 #[derive(Clone, Debug, Default)]
-pub struct Shown(BTreeMap<StreamId, Vec<Arc<Query>>>);
+pub struct Shown {
+    /// For each stream the queries of which one has to match; none where every event is taken.
+    taken: BTreeMap<StreamId, Vec<Arc<Query>>>,
+    /// Whether the place that the API reads takes these events and no others.
+    pub is_read: bool,
+}
 
 impl Shown {
+    /// Nothing yet.
+    pub fn new(is_read: bool) -> Shown {
+        Shown { is_read, ..Shown::default() }
+    }
+
     /// Every event of these streams.
     pub fn all(streams: impl IntoIterator<Item = StreamId>) -> Shown {
-        Shown(streams.into_iter().map(|stream| (stream, Vec::new())).collect())
+        Shown { taken: streams.into_iter().map(|stream| (stream, Vec::new())).collect(), is_read: false }
     }
 
     /// Adds what a sink takes of these streams.
     pub fn add(&mut self, streams: impl IntoIterator<Item = StreamId>, filter: Option<&Arc<Query>>) {
         for stream in streams {
-            match (self.0.get_mut(&stream), filter) {
-                (None, filter) => drop(self.0.insert(stream, filter.into_iter().cloned().collect())),
+            match (self.taken.get_mut(&stream), filter) {
+                (None, filter) => drop(self.taken.insert(stream, filter.into_iter().cloned().collect())),
                 (Some(filters), None) => filters.clear(),
                 // Another sink takes all of them.
                 (Some(filters), Some(_)) if filters.is_empty() => {}
@@ -32,16 +41,16 @@ impl Shown {
     }
 
     pub fn streams(&self) -> Vec<StreamId> {
-        self.0.keys().copied().collect()
+        self.taken.keys().copied().collect()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.taken.is_empty()
     }
 
     /// Whether an event of a stream is shown. One over which a query panics is delivered, and shown too.
     pub fn shows(&self, stream: StreamId, line: &[u8]) -> bool {
-        let Some(filters) = self.0.get(&stream).filter(|filters| !filters.is_empty()) else { return true };
+        let Some(filters) = self.taken.get(&stream).filter(|filters| !filters.is_empty()) else { return true };
         let matches = |query: &Arc<Query>| panics::contain(|| query.matches_line(Raw::valid(line))).unwrap_or(true);
         filters.iter().any(matches)
     }
@@ -51,9 +60,9 @@ impl PartialEq for Shown {
     fn eq(&self, other: &Shown) -> bool {
         let texts = |shown: &Shown| -> Vec<(StreamId, Vec<String>)> {
             let texts = |filters: &[Arc<Query>]| filters.iter().map(|query| query.text().to_owned()).collect();
-            shown.0.iter().map(|(stream, filters)| (*stream, texts(filters))).collect()
+            shown.taken.iter().map(|(stream, filters)| (*stream, texts(filters))).collect()
         };
-        texts(self) == texts(other)
+        texts(self) == texts(other) && self.is_read == other.is_read
     }
 }
 

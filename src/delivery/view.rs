@@ -1,13 +1,14 @@
 //! What one kind of live client sees: which events, how much of each, in which frames.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::shown::Shown;
-use crate::event::{Id, Raw};
+use crate::event::Raw;
 use crate::journal::Record;
 use crate::query::Query;
 use crate::units::Timestamp;
@@ -34,14 +35,22 @@ pub struct LiveEvent<'a> {
     pub received_at: Timestamp,
     /// As much of it as may be seen.
     pub line: &'a [u8],
-    record: &'a Record,
-    index: usize,
+    pub id: LiveId<'a>,
 }
 
-impl LiveEvent<'_> {
-    /// The id that follows from where the event came from.
-    pub fn id(&self) -> Id {
-        self.record.lines.derived_id(self.index)
+/// What gives the id of an event, for which few formats ask.
+pub enum LiveId<'a> {
+    /// Where the event came from.
+    Derived(&'a Record, usize),
+    Known(&'a str),
+}
+
+impl fmt::Display for LiveId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LiveId::Derived(record, index) => record.lines.derived_id(*index).fmt(f),
+            LiveId::Known(id) => f.write_str(id),
+        }
     }
 }
 
@@ -92,7 +101,12 @@ impl View {
                     if out.len() >= most {
                         return (Bytes::from(out), events, Some(seq));
                     }
-                    let event = LiveEvent { seq, received_at: record.received_at, line: &line, record, index };
+                    let event = LiveEvent {
+                        seq,
+                        received_at: record.received_at,
+                        line: &line,
+                        id: LiveId::Derived(record, index),
+                    };
                     (self.format.push)(&mut out, &event);
                     events += 1;
                 }

@@ -233,7 +233,10 @@ fn old_heads_at(shared: &Shared, seq: u64) -> io::Result<Heads> {
             return Ok(state.synced.clone());
         }
         let holding = state.segments.partition_point(|segment| segment.end_seq <= seq);
-        match state.segments.get(holding).filter(|_| seq < state.tier.start()) {
+        // What segments no longer have may still be in memory.
+        let first_in_memory = state.tier.start();
+        let is_on_disk = |segment: &&Segment| seq < first_in_memory && segment.first_seq <= first_in_memory;
+        match state.segments.get(holding).filter(is_on_disk) {
             Some(segment) => (segment.starts.clone(), segment.clone()),
             None => return Ok(heads_in_memory(&state, seq)),
         }

@@ -258,6 +258,10 @@ impl Reader for StoreReader {
         Box::pin(self.ask(Some(deadline), move |snapshot| snapshot.count(&filter, &visibility, limit, deadline)))
     }
 
+    fn between(&self, from: u64, to: u64) -> Reading<'_, Option<(u64, u64)>> {
+        Box::pin(self.ask(None, move |snapshot| snapshot.between(from, to)))
+    }
+
     fn aggregate(&self, request: AggregateRequest, visibility: Visibility) -> Reading<'_, Vec<Group>> {
         Box::pin(self.ask(Some(request.deadline), move |snapshot| snapshot.aggregate(&request, &visibility)))
     }

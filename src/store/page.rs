@@ -38,7 +38,8 @@ impl Snapshot {
             (_, true) => place.times().1.wrapping_neg(),
             (_, false) => place.times().0,
         };
-        order.retain(|nth| is_in_time(&places[*nth], &request.filter, visibility));
+        let is_asked = |place: &Place| !is_passed(request, place) && is_in_time(place, &request.filter, visibility);
+        order.retain(|nth| is_asked(&places[*nth]));
         order.sort_by_key(|nth| bound(&places[*nth]));
         let may_stop = request.may_be_partial && request.offset == 0 && request.sort == Sort::Time;
         let in_order: Vec<usize> = (0..order.len()).collect();
@@ -161,6 +162,13 @@ impl Search<'_> {
                 return Err(Stop::Failed(ReadError::Deadline));
             }
             may_start();
+            if let (Sort::Seq, Some(after)) = (&request.sort, &request.after) {
+                place.chunk_seqs(chunk, &mut seqs)?;
+                let is_behind = |seq: u64| if request.is_descending { seq < after.seq } else { seq > after.seq };
+                if !seqs.iter().any(|seq| is_behind(*seq as u64)) {
+                    continue;
+                }
+            }
             let worst = lock(best).worst().cloned();
             let bound = worst.as_ref().zip(span).map(|(order, span)| Worst::new(order, span));
             if let (Some(column), Some(bound)) = (&mut column, &bound)
@@ -240,6 +248,15 @@ impl Drop for PlaceCount<'_> {
         if self.counted.left < known {
             self.question.keep_count(self.part, self.counted);
         }
+    }
+}
+
+/// Whether all of a place lies before where the page begins.
+fn is_passed(request: &PageRequest, place: &Place) -> bool {
+    match (&request.after, &request.sort, request.is_descending) {
+        (Some(after), Sort::Seq, true) => place.seqs().0 >= after.seq,
+        (Some(after), Sort::Seq, false) => place.seqs().1 <= after.seq,
+        _ => false,
     }
 }
 

@@ -25,7 +25,9 @@ use super::wiring::{Step, Streams};
 use crate::codec::Limits;
 use crate::codec::redaction::Engine;
 use crate::config::settings::{self, Settings};
-use crate::config::{API_AUTH, API_SOURCE, Changes, Input, Outline, Plan, PlannedSink, PlannedTransform, Snapshots};
+use crate::config::{
+    API_AUTH, API_SOURCE, Changes, LiveInputs, Outline, Plan, PlannedSink, PlannedTransform, Snapshots,
+};
 use crate::delivery::DeliveryMemory;
 use crate::delivery::shown::Shown;
 use crate::journal::dead_letters::{self, DeadLetters};
@@ -272,10 +274,10 @@ impl Agent {
     }
 
     /// What live sinks show, of streams included that a name had before.
-    pub async fn shown_by(&self, live: &[(Vec<Input>, Option<Arc<Query>>)]) -> Shown {
+    pub async fn shown_by(&self, live: &LiveInputs) -> Shown {
         let running = self.running.lock().await;
-        let mut shown = Shown::default();
-        for (inputs, filter) in live {
+        let mut shown = Shown::new(live.are_read);
+        for (inputs, filter) in &live.taken {
             let names = super::wiring::stream_names(&running.steps, inputs);
             shown.add(names.iter().flat_map(|name| self.context.journal.streams_named(name)), filter.as_ref());
         }

@@ -362,6 +362,75 @@ fn a_stream_resumes_after_a_restart_with_exactly_what_was_missed() {
     assert!(all.iter().all(|(_, event, _)| event == "log"), "{all:?}");
 }
 
+/// Posts events that do not pack, numbered from 1 on, until the journal has let go of one behind `first`; gives the next.
+fn until_the_journal_lets_go(agent: &Agent, port: u16, first: u64) -> u64 {
+    let mut state = 1_u64;
+    let mut noise = || {
+        let word = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("{:016x}", state)
+        };
+        (0..4000).map(word).collect::<String>()
+    };
+    let mut n = 1;
+    eventually("the journal lets the first events go", || {
+        let line = |i: u64| format!("{{\"n\":{i},\"user_id\":\"u{}\",\"code\":\"{}\"}}\n", i % 2, noise());
+        post(port, &(n..n + 16).map(line).collect::<String>());
+        n += 16;
+        oldest_seq(agent) > first + 2
+    });
+    n
+}
+
+fn oldest_seq(agent: &Agent) -> u64 {
+    let pipeline = ask(agent, "GET", "/api/pipeline", Some(&agent.token()), "").json();
+    pipeline["journal"]["oldest_seq"].as_u64().expect("a number")
+}
+
+#[test]
+fn what_the_journal_no_longer_has_comes_from_the_store_and_what_that_has_not_is_told_as_a_gap() {
+    let folder = Folder::new();
+    let port = free_port();
+    let yaml = |sinks: &str| {
+        format!(
+            "journal: {{ max_bytes: 64MiB, keep: {{ bytes: 1MiB, age: 1h }} }}\nsources:\n  web: {{ type: http, address: '127.0.0.1:{port}' }}\n\
+             sinks:\n  out: {{ type: blackhole, inputs: [web] }}\n{sinks}"
+        )
+    };
+    let before = Agent::start(&folder, &yaml(""));
+    let first = oldest_seq(&before);
+    post(port, "{\"n\":-1}\n{\"n\":0}\n");
+    assert!(before.stop().success());
+    let stored = yaml("  kept: { type: store, inputs: [web] }\n");
+    let mut agent = Agent::start(&folder, &stored);
+    let n = until_the_journal_lets_go(&agent, port, first);
+    let token = |user: &str, role: &str| agent.token_of(user, role);
+    let (admin, own) = (bearer(&token("boss", "admin")), bearer(&token("u1", "user")));
+    for is_restarted in [false, true] {
+        if is_restarted {
+            assert!(agent.stop().success());
+            agent = Agent::start(&folder, &stored);
+        }
+        let resume =
+            |path: &str, token: &str| Stream::open(&agent, path, &[("Authorization", token), ("Last-Event-ID", "0")]);
+        let all = resume("/api/stream", &admin);
+        eventually("all that is stored comes", || all.numbers().last() == Some(&(n - 1)));
+        let frames = all.frames();
+        assert_eq!((&*frames[0].1, &frames[0].2["missed"]), ("gap", &json!(2)), "{:?}", frames[0]);
+        assert_eq!(numbers(&frames[1..]), (1..n).collect::<Vec<_>>());
+        assert!(frames.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(
+            frames[1..].iter().all(|(_, event, data)| event == "log" && data["code"].as_str().unwrap().len() == 100)
+        );
+        let mine = resume("/api/stream", &own);
+        eventually("so do a user's own", || mine.numbers().last() == Some(&(n - 2)));
+        let odd: Vec<u64> = (1..n).filter(|n| n % 2 == 1).collect();
+        assert_eq!(numbers(&mine.frames()[1..]), odd);
+        let few = resume("/api/stream?q=n:3", &admin);
+        assert_eq!(numbers(&few.wait(2)[1..]), [3]);
+    }
+}
+
 #[test]
 fn what_the_journal_no_longer_has_is_told_as_a_gap() {
     let folder = Folder::new();
@@ -369,31 +438,11 @@ fn what_the_journal_no_longer_has_is_told_as_a_gap() {
     let yaml = format!("journal: {{ max_bytes: 64MiB, keep: {{ bytes: 1MiB, age: 1h }} }}\n{}", live(port));
     let agent = Agent::start(&folder, &yaml);
     let authorization = bearer(&agent.token());
-    let oldest = || {
-        let pipeline = ask(&agent, "GET", "/api/pipeline", Some(&agent.token()), "").json();
-        pipeline["journal"]["oldest_seq"].as_u64().expect("a number")
-    };
     let stream = Stream::open(&agent, "/api/stream", &[("Authorization", &authorization)]);
     post(port, "{\"n\":0}\n");
     let first = stream.wait(1)[0].0;
     drop(stream);
-    // Does not pack, so that the journal fills.
-    let mut state = 1_u64;
-    let mut noise = || {
-        (0..4000)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                format!("{:016x}", state)
-            })
-            .collect::<String>()
-    };
-    let mut n = 1;
-    eventually("the journal lets the first events go", || {
-        let body: String = (0..16).map(|i| format!("{{\"n\":{},\"code\":\"{}\"}}\n", n + i, noise())).collect();
-        post(port, &body);
-        n += 16;
-        oldest() > first + 1
-    });
+    let n = until_the_journal_lets_go(&agent, port, first);
     let resumed = Stream::open(
         &agent,
         "/api/stream",
