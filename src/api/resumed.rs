@@ -153,7 +153,7 @@ impl Place {
 
     /// The next frames of what is stored, which may be none. `None` when the agent stops.
     async fn read(&self, rest: Rest) -> Option<Step> {
-        let (_turn, mut permit, most) = self.fanout.turn().await?;
+        let (_turn, mut permit, most) = self.fanout.turn_to_read_stored().await?;
         let before = |seq: u64| Keyset { key: SortKey::None, time: 0, seq, row: None };
         let request = PageRequest {
             filter: Filter { query: self.view.query.clone(), ..Filter::default() },

@@ -131,7 +131,11 @@ const STREAM: &[Parameter] = &[
     parameter("q", Kind::Query, "Events that this query matches"),
     parameter("token", Kind::Text, "A token, where no header can be sent"),
     parameter("ticket", Kind::Text, "A ticket of `/api/stream-ticket`"),
-    parameter("last_event_id", Kind::Text, "Resume after the event with this seq, from the journal and for what is older from the store"),
+    parameter(
+        "last_event_id",
+        Kind::Text,
+        "Resume after the event with this seq, from the journal and for what is older from the store",
+    ),
 ];
 const COMPONENT: &[Parameter] = &[parameter(
     "component",

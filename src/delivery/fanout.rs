@@ -29,7 +29,8 @@ pub const MAX_CLIENTS: usize = 1000;
 
 /// Clients of one user at a time.
 pub const MAX_CLIENTS_OF_A_USER: usize = 50;
-/// Clients that read the journal by themselves at the same time; the others wait for their turn.
+/// Clients that read the journal by themselves at the same time, and as many that read what is stored; the others wait for
+/// their turn.
 const MAX_CATCHING_UP: usize = 2;
 /// Bytes of frames of one step while memory is scarce.
 const SMALL_STEP: usize = 16 * 1024;
@@ -65,6 +66,7 @@ pub struct Fanout {
     clients: Mutex<HashMap<String, usize>>,
     budget: FrameBudget,
     catching_up: Arc<Semaphore>,
+    reading_stored: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -174,6 +176,7 @@ impl Fanout {
             clients: Mutex::default(),
             budget: FrameBudget::new(frame_bytes.max(2 * READ_BYTES)),
             catching_up: Arc::new(Semaphore::new(MAX_CATCHING_UP)),
+            reading_stored: Arc::new(Semaphore::new(MAX_CATCHING_UP)),
             shutdown,
         });
         runtime.spawn(fanout.clone().run());
@@ -234,10 +237,15 @@ impl Fanout {
         self.shown.borrow().is_read
     }
 
-    /// Waits until a client may read by itself, and gives its turn and memory for that many bytes of frames.
-    pub async fn turn(&self) -> Option<(OwnedSemaphorePermit, FramePermit, usize)> {
+    /// Waits until a client may read what is stored, and gives its turn and memory for that many bytes of frames. That may
+    /// take long, so that those who read the journal do not wait for it.
+    pub async fn turn_to_read_stored(&self) -> Option<(OwnedSemaphorePermit, FramePermit, usize)> {
+        self.turn(&self.reading_stored).await
+    }
+
+    async fn turn(&self, turns: &Arc<Semaphore>) -> Option<(OwnedSemaphorePermit, FramePermit, usize)> {
         loop {
-            let turn = self.catching_up.clone().acquire_owned().await.ok()?;
+            let turn = turns.clone().acquire_owned().await.ok()?;
             // A stuck client holds its last frames: with little memory left, every client gets less at a time.
             let permit = self.budget.try_take(READ_BYTES, 3, None).map(|permit| (permit, READ_BYTES));
             let small = || self.budget.try_take(SMALL_STEP, 4, None).map(|permit| (permit, SMALL_STEP));
@@ -473,7 +481,7 @@ impl Client {
                 CatchUp::Done => return None,
                 CatchUp::Step(step) => step.await,
                 CatchUp::Next(_) => {
-                    let (turn, permit, most) = self.fanout.turn().await?;
+                    let (turn, permit, most) = self.fanout.turn(&self.fanout.catching_up).await?;
                     let CatchUp::Next(reader) = std::mem::replace(&mut self.catching_up, CatchUp::Done) else {
                         continue;
                     };
