@@ -109,7 +109,7 @@ const PAGE: &[Parameter] = &[
     parameter("count", Kind::Choice(&["exact"]), COUNT),
 ];
 const COUNT: &str = "`exact` counts everything, within the deadline. Otherwise a total is exact to 100,000, but the \
-    store counts a text in no more than some 10,000 events, in some 3,000 where it has more than a million";
+    store counts a text in no more than some 10,000 events, in some 2,000 where it has more than a million";
 /// Members by which `/api/logs` can be sorted.
 pub const SORTED_BY: &[&str] =
     &["timestamp", "duration_ms", "event_type", "status", "status_code", "user_id", "endpoint"];

@@ -17,7 +17,7 @@ use crate::visibility::Visibility;
 const MAX_COUNTED_BLOCKS: usize = 160;
 /// The same of a store with more than [`LARGE`] events: what is in so many of its blocks is in many more, so that the answer
 /// would be the same later.
-const MAX_COUNTED_OF_LARGE: usize = 48;
+const MAX_COUNTED_OF_LARGE: usize = 32;
 const LARGE: usize = 1_000_000;
 
 impl Snapshot {
