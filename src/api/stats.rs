@@ -231,6 +231,13 @@ pub async fn histogram(api: &Api, call: Call) -> Result<Answer, Problem> {
             &format!("more than {MAX_BUCKETS} buckets: use a longer interval or a shorter time range"),
         ));
     }
+    // The first interval may begin before the first event, and the last one end behind the last.
+    let zone = match (all.first, all.last) {
+        (Some(first), Some(last)) => {
+            zone.between(Timestamp(first.0.saturating_sub(micros)), Timestamp(last.0.saturating_add(micros)))
+        }
+        _ => zone,
+    };
     let by = vec![GroupKey::Interval { micros, zone }, GroupKey::Field(vec!["status".to_owned()])];
     let found = counted(filter, by).await?;
     let mut buckets: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();

@@ -222,6 +222,16 @@ impl Zone {
         i64::from(self.0.to_offset(at).seconds())
     }
 
+    /// The same for times between these: a fixed offset where the clocks are not changed meanwhile, which is less work.
+    pub fn between(&self, first: Timestamp, last: Timestamp) -> Zone {
+        let at = |time: Timestamp| jiff::Timestamp::from_microsecond(time.0);
+        let (Ok(first), Ok(last)) = (at(first), at(last)) else { return self.clone() };
+        match self.0.following(first).next() {
+            Some(change) if change.timestamp() <= last => self.clone(),
+            _ => Zone(jiff::tz::TimeZone::fixed(self.0.to_offset(first))),
+        }
+    }
+
     /// When the interval began in which a time lies (see [`interval_of`]).
     pub fn interval_start(&self, time: Timestamp, micros: i64) -> Timestamp {
         let offset = |time| self.offset_at(time) * 1_000_000;
@@ -436,5 +446,35 @@ pub fn newest_of(name: &str, value: &str) -> PageRequest {
         limit: 1,
         deadline: Instant::now() + std::time::Duration::from_secs(10),
         may_be_partial: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_changes_of_the_clocks_a_zone_is_an_offset_with_the_same_intervals() {
+        let time = |text: &str| Timestamp(text.parse::<jiff::Timestamp>().expect("a time").as_microsecond());
+        let zone = |name: &str| Zone(jiff::tz::TimeZone::get(name).expect("a zone"));
+        for (name, first, last, is_fixed) in [
+            ("Asia/Tehran", "2023-01-01T00:00:00Z", "2026-11-30T00:00:00Z", true),
+            ("Asia/Tehran", "2022-03-01T00:00:00Z", "2026-11-30T00:00:00Z", false),
+            ("Europe/Berlin", "2026-01-01T00:00:00Z", "2026-03-29T00:59:59Z", true),
+            ("Europe/Berlin", "2026-01-01T00:00:00Z", "2026-03-29T01:00:00Z", false),
+            ("Europe/Berlin", "2026-03-29T01:00:00Z", "2026-10-25T00:59:59Z", true),
+            ("UTC", "1970-01-01T00:00:00Z", "2199-01-01T00:00:00Z", true),
+        ] {
+            let (first, last, zone) = (time(first), time(last), zone(name));
+            let found = zone.between(first, last);
+            assert_eq!(found.0.to_fixed_offset().is_ok(), is_fixed, "{name} from {first}");
+            let day = 86_400_000_000;
+            for nth in 1..999 {
+                let at = Timestamp(first.0 + day + (last.0 - first.0 - 2 * day) / 1000 * nth);
+                for micros in [60_000_000, 3_600_000_000, day] {
+                    assert_eq!(found.interval_start(at, micros), zone.interval_start(at, micros), "{name} at {at}");
+                }
+            }
+        }
     }
 }
