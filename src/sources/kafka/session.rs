@@ -187,7 +187,11 @@ impl Reading {
             while let Some(message) = held.front() {
                 match self.accept(&message.topic, message.partition, Some(message.tenure), message.message()) {
                     Answer::Later => break,
-                    Answer::Taken => drop(held.pop_front()),
+                    Answer::Taken => {
+                        // It may be the last one, so that no other begins the wait for company.
+                        gathered_since.get_or_insert_with(Instant::now);
+                        held.pop_front();
+                    }
                 }
             }
             if !held.is_empty() {
