@@ -424,12 +424,13 @@ impl<F: Feed> Loop<F> {
             // Somebody else may have dropped parked ones.
             let parked_ended = counts.parked_ends != std::mem::replace(ends_saved, counts.parked_ends);
             if !ended.is_empty() || again.is_any() || parked_ended {
-                // A memory that is ahead of the cursor stays there.
-                let reached = seq_end.max(covered.0);
-                let written = |memory: bytes::Bytes| {
-                    Saved::write(reached, &totals_at(counts, skipped, reached), self.tag, &memory)
+                let totals = totals_at(counts, skipped, seq_end);
+                let written = |memory: bytes::Bytes| match covered.0 > seq_end {
+                    // A memory that is ahead of the cursor stays there.
+                    true => Saved::write(covered.0, &totals_at(counts, skipped, covered.0), self.tag, &memory),
+                    false => Saved::write(seq_end, &totals, self.tag, &memory),
                 };
-                feed.settle(seq_end, &totals_at(counts, skipped, seq_end), memory.map(written));
+                feed.settle(seq_end, &totals, memory.map(written));
             }
             // Once nothing is on its way any more, the cursor is behind what was dropped.
             let position = feed.position();

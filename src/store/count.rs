@@ -31,6 +31,8 @@ impl Snapshot {
     ) -> Result<Total, ReadError> {
         let (needs, question) = (needs_of(filter, visibility), Question::of_count(filter, visibility));
         let is_of_all = filter.query.is_none() && filter.equals.is_empty() && visibility.only_user().is_none();
+        let mut places = self.places();
+        let events: usize = places.iter().map(Place::events).sum();
         let counting = Counting {
             filter,
             visibility,
@@ -41,13 +43,13 @@ impl Snapshot {
             is_of_all,
             is_of_sums: by_value::is_of_sums(filter),
             count: AtomicU64::new(0),
-            max_blocks: if self.events() > LARGE { MAX_COUNTED_OF_LARGE } else { MAX_COUNTED_BLOCKS },
+            max_blocks: if events > LARGE { MAX_COUNTED_OF_LARGE } else { MAX_COUNTED_BLOCKS },
             opened_blocks: AtomicUsize::new(0),
             has_ended: AtomicBool::new(false),
         };
         // The newest first: the page that was asked for has just opened their texts.
-        let places: Vec<Place> =
-            self.places().into_iter().rev().filter(|place| is_in_time(place, filter, visibility)).collect();
+        places.retain(|place| is_in_time(place, filter, visibility));
+        places.reverse();
         let order: Vec<usize> = (0..places.len()).collect();
         parallel::each(Instant::now(), &order, |(): &mut (), nth, may_start| {
             match counting.add(&places[nth], may_start) {

@@ -231,10 +231,6 @@ impl Snapshot {
         parts.chain(self.tails.iter().cloned().map(Place::Tail)).collect()
     }
 
-    pub fn events(&self) -> usize {
-        self.places().iter().map(Place::events).sum()
-    }
-
     /// The first of the events from one `seq` to before another, and how many there are.
     pub fn between(&self, from: u64, to: u64) -> Result<Option<(u64, u64)>, ReadError> {
         let (mut least, mut count) = (u64::MAX, 0);
